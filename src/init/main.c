@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hearth-init: PID 1 of a machine. It sets up what the launcher left to do, hands
+ * connections to sshd, reaps, answers the daemon, and ends the machine at its deadline.
+ * It is started as control.h says. Everything that can fail later fails softly: a machine
+ * without PID 1 is gone.
+ *
+ * It allocates nothing and uses no stdio, so that an idle machine costs a few pages. The
+ * launcher starts it from a sealed memfd; all it needs is in the one static file.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "init/child.h"
+#include "init/control.h"
+#include "init/life.h"
+#include "init/loop.h"
+#include "init/server.h"
+#include "init/sessions.h"
+#include "init/text.h"
+
+struct options {
+	int64_t ssh_fd;
+	int64_t control_fd;
+	int64_t lease_s;
+	int64_t port;
+};
+
+static void
+parse_options(int argc, char **argv, struct options *o)
+{
+	struct {
+		const char *name;
+		int64_t max;
+		int64_t *value;
+	} known[] = {
+	    {"--ssh-fd", 1 << 20, &o->ssh_fd},
+	    {"--control-fd", 1 << 20, &o->control_fd},
+	    {"--lease", CONTROL_SECONDS_MAX, &o->lease_s},
+	    {"--port", UINT16_MAX, &o->port},
+	};
+	static const char usage[] =
+	    "usage: hearth-init --ssh-fd N --control-fd N --lease SECONDS "
+	    "[--port PORT]";
+
+	*o = (struct options){.ssh_fd = -1, .control_fd = -1, .lease_s = -1, .port = 22};
+	for (int i = 1; i < argc; i += 2) {
+		const char *value = argv[i + 1];
+		size_t k = 0;
+
+		while (k < sizeof(known) / sizeof(known[0]) &&
+		       strcmp(argv[i], known[k].name) != 0)
+			k++;
+		if (k == sizeof(known) / sizeof(known[0]) || !value ||
+		    text_number(&value, known[k].max, known[k].value) < 0 ||
+		    *value != '\0')
+			child_die(usage);
+	}
+	if (o->ssh_fd < 3 || o->control_fd < 3 || o->lease_s < 0)
+		child_die(usage);
+}
+
+/* mkdir and chmod, because either may have been done by the image. */
+static void
+set_up_directories(void)
+{
+	static const struct {
+		const char *path;
+		mode_t mode;
+	} dirs[] = {
+	    {"/run/sshd", 0755},
+	    {"/run/lock", 01777},
+	    {"/tmp", 01777},
+	    {"/var/tmp", 01777},
+	};
+
+	umask(022);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		mkdir(dirs[i].path, dirs[i].mode);
+		chmod(dirs[i].path, dirs[i].mode);
+	}
+}
+
+static int
+take_signals(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		child_die("cannot make a signal descriptor; the machine cannot start");
+	return fd;
+}
+
+static void
+reap(void)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (!sessions_reaped(pid))
+			server_reaped(pid, status);
+	}
+	if (pid < 0 && errno == ECHILD)
+		life_all_gone();
+}
+
+static void
+on_signal(int index, int fd, short revents)
+{
+	struct signalfd_siginfo si;
+
+	while (read(fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGTERM)
+			life_end();
+	}
+	reap();
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o;
+	int signals;
+
+	parse_options(argc, argv, &o);
+	if (getpid() != 1)
+		child_die(
+		    "must be PID 1 of a machine: it signals every process it can see");
+	prctl(PR_SET_NAME, "hearth-init");
+	/* Root inside must not be able to trace the process that holds the deadline. */
+	prctl(PR_SET_DUMPABLE, 0);
+	set_up_directories();
+	signals = take_signals();
+	loop_init();
+	sessions_init((int)o.ssh_fd);
+	server_init((int)o.control_fd);
+	life_init(o.lease_s, (uint16_t)o.port);
+
+	for (;;) {
+		int64_t now_ms = loop_now_ms();
+		int64_t until_ms = life_tick(now_ms);
+
+		loop_add(signals, POLLIN, on_signal, 0);
+		until_ms = loop_earlier(until_ms, sessions_watch(now_ms));
+		until_ms = loop_earlier(until_ms, server_watch(now_ms));
+		loop_wait(until_ms);
+	}
+}
