@@ -121,6 +121,17 @@ write_new(
 	return 0;
 }
 
+/* Opened anew: the caller's may be O_PATH or AT_FDCWD, which cannot be synced. */
+static int
+sync_dir(int dirfd, const char *name, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_errno(err, errno, "the directory of %s", name);
+	return 0;
+}
+
 static int
 create(int dirfd, const char *name, struct err *err)
 {
@@ -138,9 +149,7 @@ create(int dirfd, const char *name, struct err *err)
 	tmp = xasprintf(".%s.%016llx", name, (unsigned long long)nonce);
 	rc = write_new(dirfd, tmp, name, &text, err);
 	(void)unlinkat(dirfd, tmp, 0);
-	if (rc == 0 && fsync(dirfd) < 0)
-		return err_errno(err, errno, "the directory of %s", name);
-	return rc;
+	return rc < 0 ? -1 : sync_dir(dirfd, name, err);
 }
 
 static struct ssh_ca *

@@ -170,7 +170,9 @@ check_blob(const struct ssh_key_type *t, const void *blob, size_t n, struct err 
 		return err_hint(err, "copy the line of the .pub file unchanged");
 	}
 	if (ssh_key_type_read(t, &r, err) < 0)
-		return -1;
+		return err->hint[0]
+			   ? -1
+			   : err_hint(err, "copy the line of the .pub file unchanged");
 	if (r.left) {
 		err_set(err, ERR_INVALID, "there are %zu bytes too many behind the key",
 		    r.left);
