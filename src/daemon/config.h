@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+/* The configuration file, hearth.yaml(5): read whole, checked whole, or refused with one
+   line that names file, line, column and what was expected. Nothing here touches the
+   host. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "model/model.h"
+
+enum provider_kind { PROVIDER_LOCAL, PROVIDER_FAKE, PROVIDER_KIND_MAX };
+
+struct config_local {
+	char *network; /* CIDR, owned */
+	int64_t uid_base;
+};
+
+/* Of docs: hearth.yaml(5), "fake". Times in ms, shares are probabilities. */
+struct config_fake {
+	int64_t launch_ms, launch_jitter_ms, terminate_ms, setup_ms, contact_ms,
+	    deadline_ms, image_ms;
+	int64_t die_after_ms;
+	int64_t seed;
+	double fail_launch, fail_setup, fail_contact, lose_reply;
+	double usd_per_hour;
+	int fail_launch_first;
+	int capacity;
+};
+
+struct config_provider {
+	char *name; /* owned */
+	enum provider_kind kind;
+	struct config_local local;
+	struct config_fake fake;
+};
+
+struct config {
+	char *file; /* as it was given; owned, as all strings here */
+	char *state, *socket, *socket_group, *user, *runtime;
+	int socket_mode;
+	enum log_level log_level;
+	int64_t default_hold_ms, max_hold_ms;
+	struct config_provider *providers; /* owned */
+	int n_providers;
+	struct pool *pools; /* owned */
+	int n_pools;
+};
+
+/* Checks and copies `n` bytes of `text`; `file` is for messages. ERR_INVALID otherwise.
+ */
+int config_parse(const char *file, const char *text, size_t n, struct config **ret,
+    struct err *err) ERR_CHECK;
+
+/* config_parse() of what the descriptor holds (from where it stands), or of the file at
+ * `path`. Blocks. */
+int config_read(const char *file, int fd, struct config **ret, struct err *err) ERR_CHECK;
+int config_load(const char *path, struct config **ret, struct err *err) ERR_CHECK;
+
+void config_free(struct config *c);
+
+/* ERR_INVALID, naming the setting, where a running daemon cannot go from `old` to `new`.
+ */
+int config_check_reload(
+    const struct config *old, const struct config *new, struct err *err) ERR_CHECK;
+
+/* The provider of kind local, or NULL: there is at most one. */
+const struct config_local *config_local(const struct config *c);
+
+const char *provider_kind_name(enum provider_kind k);
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Goal: what hearth.yaml(5) allows is read as written, and everything else is refused
+   with file, line, column and what was expected; a hostile file costs no more than its
+   size. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "daemon/config.h"
+#include "daemon/yaml_tree.h"
+
+#define PROVIDERS "providers:\n  here: {kind: local}\n  sim: {kind: fake}\n"
+
+static struct config *
+must_parse(const char *text)
+{
+	struct config *c = NULL;
+	struct err err = {0};
+
+	if (config_parse("t.yaml", text, strlen(text), &c, &err) < 0)
+		fail_msg("refused: %s", err.msg);
+	return c;
+}
+
+static void
+must_refuse_bytes(const char *text, size_t n, const char *message)
+{
+	struct config *c = NULL;
+	struct err err = {0};
+
+	if (config_parse("t.yaml", text, n, &c, &err) == 0) {
+		config_free(c);
+		fail_msg("taken, but expected: %s", message);
+	}
+	assert_int_equal(err.code, ERR_INVALID);
+	if (!strstr(err.msg, message))
+		fail_msg("expected: %s\n     got: %s", message, err.msg);
+}
+
+static void
+must_refuse(const char *text, const char *message)
+{
+	must_refuse_bytes(text, strlen(text), message);
+}
+
+static void
+reads_the_contract_example(void **state)
+{
+	struct config *c = must_parse(
+	    "# hearthd --config hearth.yaml\n"
+	    "state: /var/lib/hearth            # database, CAs, images, machines\n"
+	    "socket: /run/hearth/hearth.sock\n"
+	    "providers:\n"
+	    "  here: {kind: local, network: 10.213.0.0/16}   # refused when it overlaps\n"
+	    "  sim:  {kind: fake, launch: 50ms}              # takes any image name\n"
+	    "pools:\n"
+	    "  default: {provider: here, image: debian, running: 2, max: 20}\n"
+	    "  build:   {provider: here, image: debian, running: 1, max: 4, memory: 4G, "
+	    "cpus: 2, max_age: 8h, "
+	    "max_usd_per_day: 5,\n"
+	    "            setup: [\"apt-get install -y git\"]}\n");
+	const struct pool *p = &c->pools[1];
+
+	assert_string_equal(c->state, "/var/lib/hearth");
+	assert_string_equal(c->runtime, "/run/hearth");
+	assert_string_equal(c->user, "hearth");
+	assert_int_equal(c->socket_mode, 0666);
+	assert_int_equal(c->default_hold_ms, 8 * 3600 * 1000);
+	assert_int_equal(c->max_hold_ms, 168 * 3600 * 1000);
+	assert_int_equal(c->n_providers, 2);
+	assert_string_equal(config_local(c)->network, "10.213.0.0/16");
+	assert_int_equal(c->providers[1].kind, PROVIDER_FAKE);
+	assert_int_equal(c->providers[1].fake.launch_ms, 50);
+	assert_int_equal(c->n_pools, 2);
+	assert_string_equal(p->name, "build");
+	assert_string_equal(p->provider, "here");
+	assert_true(p->memory_bytes == UINT64_C(4) << 30);
+	assert_int_equal(p->cpu_milli, 2000);
+	assert_int_equal(p->max_age_ms, 8 * 3600 * 1000);
+	assert_true(p->max_usd_per_day == 5);
+	assert_int_equal(p->n_setup, 1);
+	assert_string_equal(p->setup[0], "apt-get install -y git");
+	config_free(c);
+}
+
+static void
+reads_every_other_setting(void **state)
+{
+	struct config *c =
+	    must_parse("state: /s/\nsocket: /r/x.sock\nsocket_mode: 0660\nsocket_group: "
+		       "staff\nuser: nobody\nruntime: /run/h\n"
+		       "log_level: debug\ndefault_hours: 0.5\nmax_hours: 2\n"
+		       "providers:\n"
+		       "  f: {kind: fake, launch: 2s, launch_jitter: 1s, terminate: 3ms, "
+		       "setup: 1m, contact: 0,\n"
+		       "      deadline: 4ms, image: 1.5s, die_after: 7d, fail_launch: "
+		       "0.25, fail_launch_first: 3, fail_setup: 1,\n"
+		       "      fail_contact: 0.1, lose_reply: 0.01, capacity: 300, "
+		       "usd_per_hour: 0.1, seed: 42}\n"
+		       "pools:\n"
+		       "  a: {provider: f, image: any.thing-1, running: 0, stopped: 0, "
+		       "hibernated: 0, max: 0, memory: 512M,\n"
+		       "      cpus: 0.25, pids: 512, nesting: true, usd_per_hour: 0.2, "
+		       "setup_timeout: 90s}\n");
+	const struct config_fake *f = &c->providers[0].fake;
+
+	assert_string_equal(c->state, "/s");
+	assert_int_equal(c->socket_mode, 0660);
+	assert_string_equal(c->socket_group, "staff");
+	assert_string_equal(c->runtime, "/run/h");
+	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(c->default_hold_ms, 1800 * 1000);
+	assert_int_equal(f->image_ms, 1500);
+	assert_int_equal(f->die_after_ms, INT64_C(7) * 86400 * 1000);
+	assert_int_equal(f->setup_ms, 60000);
+	assert_int_equal(f->fail_launch_first, 3);
+	assert_true(f->fail_launch == 0.25 && f->lose_reply == 0.01);
+	assert_int_equal(f->capacity, 300);
+	assert_int_equal(f->seed, 42);
+	assert_int_equal(c->pools[0].cpu_milli, 250);
+	assert_true(c->pools[0].nesting);
+	assert_int_equal(c->pools[0].pids_max, 512);
+	assert_int_equal(c->pools[0].setup_timeout_ms, 90000);
+	config_free(c);
+}
+
+static void
+refuses_wrong_keys(void **state)
+{
+	must_refuse("stat: /x\n",
+	    "t.yaml:1:1: stat: unknown key: expected one of state, socket, ");
+	must_refuse("state: /x\n\nstate: /y\n",
+	    "t.yaml:3:1: state: given twice, first in line 1");
+	must_refuse(PROVIDERS "pools:\n  p: {provider: sim, image: i, runing: 2}\n",
+	    "t.yaml:5:32: pools.p.runing: unknown key: expected one of provider, image, "
+	    "running");
+	must_refuse("providers:\n  x: {kind: local, launch: 50ms}\n",
+	    "t.yaml:2:20: providers.x.launch: unknown key: expected one of kind, "
+	    "network, uid_base");
+	must_refuse("providers:\n  x: {launch: 50ms}\n",
+	    "t.yaml:2:6: providers.x: 'kind' is missing");
+	must_refuse(
+	    "providers:\n  a/b: {kind: fake}\n", "t.yaml:2:3: providers.a/b: not a name");
+	must_refuse(PROVIDERS "pools:\n  ..: {provider: sim, image: i}\n",
+	    "pools...: not a name");
+	must_refuse(PROVIDERS "pools:\n  p: {image: i}\n",
+	    "t.yaml:5:6: pools.p: 'provider' is missing");
+	must_refuse(
+	    PROVIDERS "pools:\n  p: {provider: sim}\n", "pools.p: 'image' is missing");
+}
+
+static void
+refuses_wrong_values(void **state)
+{
+	static const struct {
+		const char *pool, *message;
+	} wrong[] = {
+	    {"running: -1",
+		"pools.p.running: expected a whole number from 0 to 100000, got '-1'"},
+	    {"running: 1.5", "got '1.5'"},
+	    {"running: 0x10", "got '0x10'"},
+	    {"running: 1e3", "got '1e3'"},
+	    {"running: 99999999999999999999", "expected a whole number"},
+	    {"running: [1]", "expected a whole number from 0 to 100000, got a list"},
+	    {"running: {}", "got a mapping"},
+	    {"running: ''", "got ''"},
+	    {"running: 5, max: 4", "t.yaml:5:41: pools.p.running: 5 is more than max, 4"},
+	    {"stopped: 1", "pools.p.stopped: fake has no stopped tier: expected 0"},
+	    {"hibernated: 1",
+		"pools.p.hibernated: fake has no hibernated tier: expected 0"},
+	    {"memory: 512",
+		"pools.p.memory: expected a size (512M, 20G) from 32M to 64T, got '512'"},
+	    {"memory: 1M", "from 32M to 64T, got '1M'"},
+	    {"memory: 4GB", "got '4GB'"},
+	    {"memory: -4G", "got '-4G'"},
+	    {"cpus: 0", "expected a number of CPUs from 0.01 to 1024"},
+	    {"cpus: nan", "got 'nan'"},
+	    {"pids: 1", "expected a whole number from 16"},
+	    {"nesting: yes", "expected true or false, got 'yes'"},
+	    {"nesting: 'true'", "expected true or false"},
+	    {"max_age: 8",
+		"expected a duration (50ms, 30s, 5m, 2h, 7d) from 1s to 365d, got '8'"},
+	    {"max_age: 8 h", "got '8 h'"},
+	    {"max_age: 0", "from 1s"},
+	    {"max_usd_per_day: -1", "expected an amount of dollars"},
+	    {"max_usd_per_day: inf", "got 'inf'"},
+	    {"setup: apt-get", "expected a list of commands"},
+	    {"setup: ['']", "expected a command for sh"},
+	    {"setup: [[a]]", "expected a command for sh"},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		AUTO_BUF struct buf b = BUF_INIT(0);
+
+		buf_fmt(&b, PROVIDERS "pools:\n  p: {provider: sim, image: i, %s}\n",
+		    wrong[i].pool);
+		must_refuse(b.data, wrong[i].message);
+	}
+	must_refuse(PROVIDERS "pools:\n  p: {provider: gone, image: i}\n",
+	    "t.yaml:5:17: pools.p.provider: there is no provider 'gone'");
+	must_refuse(PROVIDERS "pools:\n  p: {provider: here, image: i, stopped: 2}\n",
+	    "local has no stopped tier");
+	must_refuse(PROVIDERS "pools:\n  p: 3\n", "pools.p: expected a mapping");
+	must_refuse("pools: []\n", "pools: expected a mapping of names, got a list");
+	must_refuse("state: var/lib\n",
+	    "t.yaml:1:8: state: expected an absolute path, got 'var/lib'");
+	must_refuse("state: [a]\n", "state: expected an absolute path, got a list");
+	must_refuse(
+	    "socket_mode: 999\n", "expected an octal mode, as in 0660, got '999'");
+	must_refuse("log_level: loud\n", "expected error, warn, info or debug");
+	must_refuse("default_hours: 0\n", "expected a number of hours, more than 0");
+	must_refuse("default_hours: -1\n", "expected a number of hours");
+	must_refuse("default_hours: 9\nmax_hours: 8\n",
+	    "t.yaml:1:16: default_hours: more than max_hours");
+	must_refuse("max_hours: 4\n", "default_hours: more than max_hours");
+	must_refuse(
+	    "providers:\n  x: {kind: ec2}\n", "'ec2' is not available in this version");
+	must_refuse("providers:\n  x: {kind: kubernetes}\n",
+	    "'kubernetes' is not available in this version");
+	must_refuse("providers:\n  x: {kind: vmware}\n",
+	    "t.yaml:2:13: providers.x.kind: expected local or fake");
+	must_refuse("providers:\n  x: {kind: local, network: 10.0.0.0}\n",
+	    "t.yaml:2:29: providers.x.network: ");
+	must_refuse("providers:\n  x: {kind: local, network: 10.0.0.1/16}\n",
+	    "providers.x.network: ");
+	must_refuse("providers:\n  x: {kind: local, uid_base: 1}\n",
+	    "expected a whole number from 100000 to ");
+	must_refuse("providers:\n  x: {kind: fake, fail_launch: 1.1}\n",
+	    "expected a probability from 0 to 1");
+	must_refuse("providers:\n  x: {kind: local}\n  y: {kind: local}\n",
+	    "t.yaml:3:6: providers.y: a second provider of kind local");
+}
+
+static void
+refuses_paths_the_kernel_cannot_take(void **state)
+{
+	AUTO_BUF struct buf b = BUF_INIT(0);
+
+	buf_str(&b, "socket: /");
+	for (int i = 0; i < 110; i++)
+		buf_char(&b, 'a');
+	must_refuse(
+	    b.data, "socket: the path is 111 characters long: expected at most 107");
+	buf_reset(&b);
+	buf_str(&b, "socket: /x.sock\nruntime: /");
+	for (int i = 0; i < 80; i++)
+		buf_char(&b, 'a');
+	must_refuse(b.data,
+	    "t.yaml:2:10: the runtime directory's path is too long: expected at most 7");
+}
+
+static void
+refuses_what_is_not_plain_yaml(void **state)
+{
+	must_refuse("", "expected a mapping of settings");
+	must_refuse("- a\n", "expected a mapping of settings");
+	must_refuse("hello\n", "expected a mapping of settings");
+	must_refuse("state: &a /x\n", "t.yaml:1:8: anchors are not supported");
+	must_refuse("providers: &a {}\n", "anchors are not supported");
+	must_refuse("state: *a\n", "aliases are not supported");
+	must_refuse("state: !!str /x\n", "tags are not supported");
+	must_refuse(
+	    "state: /x\n---\nstate: /y\n", "t.yaml:2:1: expected one document only");
+	must_refuse("state: [\n", "t.yaml:2:1: not YAML: ");
+	must_refuse("state: \"a\\0b\"\n", "holds a NUL character");
+	must_refuse("\tstate: /x\n", "not YAML");
+	must_refuse("? {a: b}\n: c\n", "expected a name as the key");
+	must_refuse_bytes("state: /\xff\xfe\n", 11, "t.yaml: byte ");
+	must_refuse("\"st\\nate\": /x\n", "st?ate: unknown key");
+}
+
+/* Each of these is near the bound of a file, and must be refused in a moment. */
+static void
+refuses_bombs(void **state)
+{
+	AUTO_BUF struct buf b = BUF_INIT(0);
+
+	for (int i = 0; i < 1000000; i++)
+		buf_char(&b, '[');
+	must_refuse(b.data, "expected a mapping of settings");
+	buf_reset(&b);
+	buf_str(&b, "state: ");
+	for (int i = 0; i < 1000000; i++)
+		buf_char(&b, i % 2 ? ' ' : '[');
+	must_refuse(b.data, "nested too deeply");
+	buf_reset(&b);
+	for (int i = 0; i < 2000; i++)
+		buf_fmt(&b, "k%d: 1\n", i);
+	must_refuse(b.data, "t.yaml:1001:1: too many entries");
+	buf_reset(&b);
+	for (int i = 0; i < TREE_TEXT_MAX; i++)
+		buf_str(&b, "#");
+	buf_str(&b, "#");
+	must_refuse(b.data, "larger than 1 MiB");
+	buf_reset(&b);
+	buf_str(&b, "state: /");
+	for (int i = 0; i < 100000; i++)
+		buf_char(&b, 'a');
+	must_refuse(b.data, "too long");
+}
+
+static void
+reload_knows_what_needs_a_restart(void **state)
+{
+	static const struct {
+		const char *text, *setting;
+	} cases[] = {
+	    {"state: /a\nproviders: {f: {kind: fake}}\npools: {p: {provider: f, image: "
+	     "i}}\nlog_level: debug\n"
+	     "default_hours: 1\n",
+		NULL},
+	    {"state: /b\nproviders: {f: {kind: fake}}\n", "'state'"},
+	    {"state: /a\nsocket: /c\nproviders: {f: {kind: fake}}\n", "'socket'"},
+	    {"state: /a\nsocket_mode: 0600\nproviders: {f: {kind: fake}}\n", "'socket'"},
+	    {"state: /a\nuser: x\nproviders: {f: {kind: fake}}\n", "'user'"},
+	    {"state: /a\nruntime: /r\nproviders: {f: {kind: fake}}\n", "'runtime'"},
+	    {"state: /a\nproviders: {f: {kind: fake, launch: 1s}}\n", "'providers'"},
+	    {"state: /a\nproviders: {g: {kind: fake}}\n", "'providers'"},
+	    {"state: /a\n", "'providers'"},
+	};
+	struct config *old = must_parse("state: /a\nproviders: {f: {kind: fake}}\n");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct config *new = must_parse(cases[i].text);
+		struct err err = {0};
+		int rc = config_check_reload(old, new, &err);
+
+		assert_int_equal(rc, cases[i].setting ? -1 : 0);
+		if (cases[i].setting)
+			assert_non_null(strstr(err.msg, cases[i].setting));
+		config_free(new);
+	}
+	config_free(old);
+}
+
+static void
+files_that_cannot_be_read(void **state)
+{
+	struct config *c = NULL;
+	struct err err = {0};
+
+	assert_int_equal(config_load("/nonexistent/hearth.yaml", &c, &err), -1);
+	assert_int_equal(err.code, ERR_NOT_FOUND);
+	assert_string_equal(err.msg,
+	    "/nonexistent/hearth.yaml: cannot be opened: No such file or directory");
+	assert_int_equal(config_load("/tmp", &c, &err), -1);
+	assert_string_equal(err.msg, "/tmp: a directory: expected a configuration file");
+	assert_int_equal(config_load("/dev/zero", &c, &err), -1);
+	assert_string_equal(
+	    err.msg, "/dev/zero: larger than 1 MiB: expected a configuration file");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(reads_the_contract_example),
+	    cmocka_unit_test(reads_every_other_setting),
+	    cmocka_unit_test(refuses_wrong_keys),
+	    cmocka_unit_test(refuses_wrong_values),
+	    cmocka_unit_test(refuses_paths_the_kernel_cannot_take),
+	    cmocka_unit_test(refuses_what_is_not_plain_yaml),
+	    cmocka_unit_test(refuses_bombs),
+	    cmocka_unit_test(reload_knows_what_needs_a_restart),
+	    cmocka_unit_test(files_that_cannot_be_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
