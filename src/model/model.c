@@ -40,7 +40,7 @@ static const struct {
 
 static const char *const tiers[TIER_MAX] = {"running", "stopped", "hibernated"};
 static const char *const reasons[END_REASON_MAX] = {NULL, "cancelled", "expired", "failed"};
-static const char *const paths[PATH_MAX] = {NULL, "warm", "stopped", "hibernated", "cold"};
+static const char *const paths[PATH_KIND_MAX] = {NULL, "warm", "stopped", "hibernated", "cold"};
 static const char *const step_states[STEP_STATE_MAX] = {"open", "done", "failed", "undone"};
 
 const char *
@@ -121,7 +121,7 @@ end_reason_from(const char *name)
 int
 path_from(const char *name)
 {
-	return index_of(paths, PATH_MAX, name);
+	return index_of(paths, PATH_KIND_MAX, name);
 }
 
 int

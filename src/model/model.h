@@ -59,7 +59,7 @@ enum reservation_state {
 
 enum end_reason { END_NONE, END_CANCELLED, END_EXPIRED, END_FAILED, END_REASON_MAX };
 
-enum path { PATH_NONE, PATH_WARM, PATH_STOPPED, PATH_HIBERNATED, PATH_COLD, PATH_MAX };
+enum path { PATH_NONE, PATH_WARM, PATH_STOPPED, PATH_HIBERNATED, PATH_COLD, PATH_KIND_MAX };
 
 struct reservation {
 	struct id id;
