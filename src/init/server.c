@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "init/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
@@ -16,6 +17,8 @@
 #include "init/terminal.h"
 #include "init/text.h"
 
+#define ACCEPT_PAUSE_MS 100
+
 struct client {
 	int fd; /* owned; 0: this place is free */
 	bool watches;
@@ -24,6 +27,7 @@ struct client {
 
 static struct client clients[CONTROL_CLIENTS_MAX];
 static int listener = -1;
+static int64_t accept_again_ms; /* paused until then */
 
 /* The next client there is after `c`; the first for NULL; NULL when there is none. */
 static struct client *
@@ -210,6 +214,8 @@ on_packet(int index, int fd, short revents)
 			return;
 	}
 	n = recv(fd, packet, CONTROL_PACKET_MAX, MSG_DONTWAIT | MSG_TRUNC);
+	if (n < 0 && errno == EAGAIN)
+		return;
 	if (n <= 0) {
 		client_drop(c);
 	} else if (n > CONTROL_PACKET_MAX) {
@@ -235,17 +241,20 @@ on_output(int index, int fd, short revents)
 static void
 on_client(int index, int fd, short revents)
 {
+	static const char full[] = "error too many control connections";
 	int new_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (new_fd < 0)
+	if (new_fd < 0) {
+		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			accept_again_ms = loop_now_ms() + ACCEPT_PAUSE_MS;
 		return;
+	}
 	for (struct client *c = clients; c < clients + CONTROL_CLIENTS_MAX; c++) {
 		if (c->fd == 0) {
 			*c = (struct client){.fd = new_fd};
 			return;
 		}
 	}
-	static const char full[] = "error too many control connections";
 	send(new_fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	close(new_fd);
 }
@@ -255,7 +264,10 @@ server_watch(int64_t now_ms)
 {
 	int64_t next_ms = LOOP_NEVER;
 
-	loop_add(listener, POLLIN, on_client, 0);
+	if (now_ms < accept_again_ms)
+		next_ms = accept_again_ms;
+	else
+		loop_add(listener, POLLIN, on_client, 0);
 	for (struct client *c = NULL; (c = client_after(c));) {
 		struct command *cmd = &c->command;
 		int index = (int)(c - clients);
