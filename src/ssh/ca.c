@@ -170,8 +170,10 @@ ssh_ca_load_or_create(
     int dirfd, const char *name, struct ssh_ca **ret_ca, struct err *err)
 {
 	AUTO_ED25519 struct ssh_ed25519 pair = {0};
-	int rc = load(dirfd, name, &pair, err);
+	int rc;
 
+	assert(name[0] && !strchr(name, '/'));
+	rc = load(dirfd, name, &pair, err);
 	if (rc < 0 && err->code == ERR_NOT_FOUND) {
 		rc = create(dirfd, name, err);
 		if (rc == 0) /* what is on the disk is what counts */

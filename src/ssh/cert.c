@@ -63,8 +63,8 @@ read_principals(struct ssh_cert *cert, struct wire_str list, struct err *err)
 		if (cert->principals_n == SSH_CERT_PRINCIPALS_MAX)
 			return err_set(err, ERR_INVALID, "it has more than %d principals",
 			    SSH_CERT_PRINCIPALS_MAX);
-		cert->principals[cert->principals_n] = wire_str_dup(name);
-		if (r.bad || !cert->principals[cert->principals_n])
+		cert->principals[cert->principals_n] = r.bad ? NULL : wire_str_dup(name);
+		if (!cert->principals[cert->principals_n])
 			return damaged(err, "its principals are");
 		cert->principals_n++;
 	}
