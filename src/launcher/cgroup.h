@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LAUNCHER_CGROUP_H
+#define LAUNCHER_CGROUP_H
+
+/*
+ * Limits of the machines by control groups, version 1, 2 or a hybrid of both: each controller is used
+ * where the host has it. Machines live in "/hearth/ID" of each hierarchy, not below the daemon's own
+ * group: a service manager that restarts the daemon must find its group empty (with version 2 it could
+ * not start a process in a group that has controllers enabled for children), and machines outlive the
+ * daemon. Under systemd, Delegate=yes on the daemon's unit keeps the controllers enabled at the root.
+ *
+ * No freezer: a frozen PID 1 of version 1 can neither expire nor be killed.
+ * Version 2 has no devices controller; there the user namespace alone keeps device nodes from being
+ * made, as it also does with version 1, where a list of allowed devices stands behind it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_DEVICES, CGROUP_MAX };
+
+struct cgroups {
+	int v1[CGROUP_MAX];  /* "hearth" in the controller's own hierarchy; -1: not version 1 */
+	int v2;              /* "hearth" in the unified hierarchy; -1: there is none */
+	bool v2_has[CGROUP_MAX];
+	bool needs_attach;   /* some hierarchy is version 1: see cgroup_attach() */
+};
+
+struct cgroup_limits {
+	uint64_t memory_bytes; /* with swap: machines get none */
+	uint32_t pids_max;
+	uint32_t cpu_milli; /* 0: no limit */
+};
+
+/* Finds the hierarchies and makes "hearth" in each. Safe with machines alive. ERR_UNAVAILABLE when the
+   host has no memory or no pids controller. */
+ERR_CHECK int cgroup_setup(struct cgroups *ret, struct err *err);
+
+/* Opens what cgroup_setup() would make, without changing anything; for tear-down. */
+void cgroup_find(struct cgroups *ret);
+
+/* Makes the machine's groups with their limits. ret_v2 is the group for CLONE_INTO_CGROUP, or -1. */
+ERR_CHECK int cgroup_create(const struct cgroups *c, const char *id,
+    const struct cgroup_limits *limits, int *ret_v2, struct err *err);
+
+/* Moves a process into the machine's version 1 groups. The first move after a quiet time takes the
+   kernel about 8 ms, the next ones 0.1: cgroup_attach_prepare() pays for it by moving the calling
+   process into "hearth", while something else is done elsewhere. */
+void cgroup_attach_prepare(const struct cgroups *c);
+ERR_CHECK int cgroup_attach(
+    const struct cgroups *c, const char *id, pid_t pid, struct err *err);
+
+/* Kills whatever is left in the machine's groups and removes them. Waits at most 2 s for the kernel to
+   let go of them. Fine when they are gone. */
+ERR_CHECK int cgroup_remove(const struct cgroups *c, const char *id, struct err *err);
+
+/* Removes "hearth" from every hierarchy where no group is left in it. */
+void cgroup_teardown(const struct cgroups *c);
+
+#endif

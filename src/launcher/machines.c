@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "launcher/machines.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "launcher/file.h"
+
+#define DEATH_WAIT_MS 5000
+
+static int
+open_dir(int dirfd, const char *name)
+{
+	return openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static bool
+is_still(int dirfd, const char *name, int fd)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       here.st_ino == there.st_ino && here.st_dev == there.st_dev;
+}
+
+static int
+lock(int fd, int how)
+{
+	int rc;
+
+	do
+		rc = flock(fd, how);
+	while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
+int
+machine_lock(const struct launcher *l, const char *id, int *ret_fd, struct err *err)
+{
+	for (;;) {
+		AUTO_CLOSE int fd = -1;
+
+		if (mkdirat(l->machines_fd, id, 0700) < 0 && errno != EEXIST)
+			return err_errno(err, errno, "make the directory of machine '%s'", id);
+		fd = open_dir(l->machines_fd, id);
+		if (fd < 0 && errno == ENOENT)
+			continue;
+		if (fd < 0 || lock(fd, LOCK_EX) < 0)
+			return err_errno(err, errno, "lock machine '%s'", id);
+		if (is_still(l->machines_fd, id, fd)) { /* not just removed by who had the lock */
+			*ret_fd = TAKE_FD(fd);
+			return 0;
+		}
+	}
+}
+
+static void
+slot_name(char out[16], uint32_t slot)
+{
+	(void)snprintf(out, 16, "%u", slot);
+}
+
+/* Empty when nobody has the slot. */
+static void
+slot_owner(const struct launcher *l, const char *name, char out[ID_MAX])
+{
+	ssize_t n = readlinkat(l->slots_fd, name, out, ID_MAX - 1);
+
+	out[n < 0 ? 0 : n] = '\0';
+}
+
+static int
+open_slots_locked(const struct launcher *l, struct err *err)
+{
+	int fd = open_dir(l->slots_fd, ".");
+
+	if (fd >= 0 && lock(fd, LOCK_EX) == 0)
+		return fd;
+	err_errno(err, errno, "lock the slots");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+int
+machine_claim_slot(const struct launcher *l, const char *id, uint32_t slot, struct err *err)
+{
+	AUTO_CLOSE int locked = open_slots_locked(l, err);
+	char name[16], owner[ID_MAX];
+	struct stat st;
+
+	if (locked < 0)
+		return -1;
+	slot_name(name, slot);
+	slot_owner(l, name, owner);
+	if (strcmp(owner, id) == 0)
+		return 0;
+	if (owner[0] && fstatat(l->machines_fd, owner, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return err_set(err, ERR_CONFLICT, "slot %u belongs to machine '%s'", slot, owner);
+	if (owner[0] && unlinkat(l->slots_fd, name, 0) < 0)
+		return err_errno(err, errno, "free slot %u", slot);
+	if (symlinkat(id, l->slots_fd, name) < 0)
+		return err_errno(err, errno, "claim slot %u", slot);
+	return 0;
+}
+
+static int
+release_slot(const struct launcher *l, const char *id, uint32_t slot, struct err *err)
+{
+	AUTO_CLOSE int locked = open_slots_locked(l, err);
+	char name[16], owner[ID_MAX];
+
+	if (locked < 0)
+		return -1;
+	slot_name(name, slot);
+	slot_owner(l, name, owner);
+	if (strcmp(owner, id) == 0 && unlinkat(l->slots_fd, name, 0) < 0)
+		return err_errno(err, errno, "free slot %u", slot);
+	return 0;
+}
+
+static int
+end_process(const struct launcher *l, const struct record *r, struct err *err)
+{
+	AUTO_CLOSE int pidfd = record_open_process(r, l->boot_id);
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	int rc;
+
+	if (pidfd < 0)
+		return 0;
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return err_errno(err, errno, "kill process %d", (int)r->pid);
+	do
+		rc = poll(&p, 1, DEATH_WAIT_MS);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 1)
+		return 0;
+	err_set(err, ERR_UNAVAILABLE, "process %d does not die: is it frozen, or its disk stuck?",
+	    (int)r->pid);
+	return err_hint(err, "end it again later");
+}
+
+static int
+remove_sockets(const struct launcher *l, const char *id, struct err *err)
+{
+	AUTO_CLOSE int dir = open_dir(l->runtime_fd, id);
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : err_errno(err, errno, "open the sockets' directory");
+	(void)unlinkat(dir, "ssh.sock", 0);
+	(void)unlinkat(dir, "control.sock", 0);
+	if (unlinkat(l->runtime_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return err_errno(err, errno, "remove the sockets' directory");
+	return 0;
+}
+
+int
+machine_remove(const struct launcher *l, const char *id, int machine_fd, struct err *err)
+{
+	struct record r;
+	struct err why;
+
+	/* No record, or one cut short by a power failure: nothing can be alive that needs it. */
+	if (record_read(machine_fd, &r, &why) < 0)
+		r = (struct record){0};
+	if (end_process(l, &r, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
+		return -1;
+	if (r.slot != 0 && l->serves_machines && r.slot <= network_slot_max(&l->network) &&
+	    network_detach(&l->network, r.slot, err) < 0)
+		return -1;
+	if (remove_sockets(l, id, err) < 0)
+		return -1;
+	if (renameat(l->machines_fd, id, l->trash_fd, id) < 0) {
+		/* A machine of this name is in the trash already: made again after its death. */
+		struct err trash_err;
+
+		if ((errno != ENOTEMPTY && errno != EEXIST) ||
+		    tree_remove_at(l->trash_fd, id, &trash_err) < 0 ||
+		    renameat(l->machines_fd, id, l->trash_fd, id) < 0)
+			return err_errno(err, errno, "move machine '%s' to the trash", id);
+	}
+	/* Last: while the directory is there nobody else has the slot, and its interface is ours to
+	   delete. A slot that still names a machine without a directory is free. */
+	return r.slot == 0 ? 0 : release_slot(l, id, r.slot, err);
+}
+
+void
+machine_empty_trash(const struct launcher *l, const char *name)
+{
+	AUTO_CLOSE int again = -1;
+	struct err err;
+	struct dirent *e;
+	DIR *d;
+
+	if (name) {
+		if (tree_remove_at(l->trash_fd, name, &err) < 0)
+			log_warn("empty the trash: %s; it is tried again at the next start", err.msg);
+		return;
+	}
+	again = open_dir(l->trash_fd, ".");
+	d = again < 0 ? NULL : fdopendir(again);
+	if (!d)
+		return;
+	again = -1;
+	while ((e = readdir(d)) != NULL)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			machine_empty_trash(l, e->d_name);
+	closedir(d);
+}
+
+int
+machine_kill(const struct launcher *l, const char *id, bool *ret_existed, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	*ret_existed = fstatat(l->machines_fd, id, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!*ret_existed)
+		return 0; /* the directory goes last: nothing else can be left */
+	if (machine_lock(l, id, &fd, err) < 0)
+		return -1;
+	return machine_remove(l, id, fd, err);
+}
+
+bool
+machine_look(const struct launcher *l, const char *id, struct record *ret, bool *ret_alive)
+{
+	AUTO_CLOSE int fd = open_dir(l->machines_fd, id);
+	AUTO_CLOSE int pidfd = -1;
+	struct err err;
+
+	if (fd < 0 || lock(fd, LOCK_SH) < 0 || !is_still(l->machines_fd, id, fd))
+		return false;
+	if (record_read(fd, ret, &err) < 0)
+		*ret = (struct record){0};
+	pidfd = record_open_process(ret, l->boot_id);
+	*ret_alive = pidfd >= 0;
+	return true;
+}
+
+int
+machine_each(const struct launcher *l, machine_fn fn, void *arg)
+{
+	int again = open_dir(l->machines_fd, ".");
+	DIR *d = again < 0 ? NULL : fdopendir(again);
+	struct dirent *e;
+	int rc = 0;
+
+	while (d && rc == 0 && (e = readdir(d)) != NULL)
+		if (id_valid(e->d_name, 'm'))
+			rc = fn(arg, e->d_name);
+	if (d)
+		closedir(d);
+	else if (again >= 0)
+		close(again);
+	return rc;
+}

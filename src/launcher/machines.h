@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LAUNCHER_MACHINES_H
+#define LAUNCHER_MACHINES_H
+
+/*
+ * Machines as directories: locking one, giving it its slot, ending it, listing all.
+ *
+ * A lock on the directory (flock) belongs to whoever creates or removes the machine; LIST waits for
+ * it for a moment, so that it never reports a machine half-made. The kernel lets go of the lock when
+ * its holder dies, whatever state things are in then: without its creator an unfinished machine ends
+ * itself, and what is left is DEAD until somebody kills it.
+ */
+
+#include "base/err.h"
+#include "launcher/launcher.h"
+#include "launcher/record.h"
+
+/* Makes the machine's directory unless it is there, and locks it. Blocks while another process is
+   creating or removing this machine. */
+ERR_CHECK int machine_lock(
+    const struct launcher *l, const char *id, int *ret_fd, struct err *err);
+
+/* The slot becomes this machine's. ERR_CONFLICT when a machine that still has a directory has it. */
+ERR_CHECK int machine_claim_slot(
+    const struct launcher *l, const char *id, uint32_t slot, struct err *err);
+
+/*
+ * Ends the machine and removes all that belongs to it, its directory last: renamed into the trash, as
+ * deleting may take long. `machine_fd` is locked. Waits at most 5 s for PID 1 to die. Then call
+ * machine_empty_trash(), after the reply. Can be repeated after a failure or a crash anywhere.
+ */
+ERR_CHECK int machine_remove(
+    const struct launcher *l, const char *id, int machine_fd, struct err *err);
+
+/* Deletes what machine_remove() and image_remove() left, this one or (NULL) all. Logs failures. */
+void machine_empty_trash(const struct launcher *l, const char *name);
+
+/* KILL: all of the above. `ret_existed` says whether there was anything. */
+ERR_CHECK int machine_kill(
+    const struct launcher *l, const char *id, bool *ret_existed, struct err *err);
+
+/* One machine's record and whether its PID 1 lives; the record is zeros when there is none. Returns
+   false when there is no such machine. */
+bool machine_look(
+    const struct launcher *l, const char *id, struct record *ret, bool *ret_alive);
+
+/* Calls fn for every directory of a machine, until it returns non-zero; returns that, or 0. */
+typedef int (*machine_fn)(void *arg, const char *id);
+int machine_each(const struct launcher *l, machine_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "launcher/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "launcher/create.h"
+#include "launcher/file.h"
+#include "launcher/image.h"
+#include "launcher/machines.h"
+#include "launcher/protocol.h"
+#include "launcher/request.h"
+
+#define PATIENCE_S 10
+
+struct service {
+	const struct launcher *l;
+	const struct launcher_request *q;
+	int connection;
+	struct launcher_reply reply; /* the last one */
+	int reply_fd;                /* goes with it; -1: none */
+	const char *trash;           /* to empty after the reply; NULL: none */
+	bool trash_found;
+};
+
+static struct launcher_reply
+new_reply(void)
+{
+	return (struct launcher_reply){.magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION};
+}
+
+/* A peer that is gone does not matter: what was asked for is done or on record. */
+static int
+send_reply(int connection, const struct launcher_reply *r, int fd)
+{
+	struct iovec iov = {(void *)r, sizeof(*r)};
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		struct cmsghdr *h;
+
+		m.msg_control = control.bytes;
+		m.msg_controllen = sizeof(control.bytes);
+		h = CMSG_FIRSTHDR(&m);
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(h), &fd, sizeof(int));
+	}
+	return sendmsg(connection, &m, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+static int
+serve_create(struct service *s, struct err *err)
+{
+	return create_machine(s->l, s->q, &s->reply, err);
+}
+
+static int
+serve_kill(struct service *s, struct err *err)
+{
+	(void)snprintf(s->reply.id, sizeof(s->reply.id), "%s", s->q->id);
+	s->reply.state = LAUNCHER_ABSENT;
+	if (machine_kill(s->l, s->q->id, &s->trash_found, err) < 0)
+		return -1;
+	if (s->trash_found)
+		s->trash = s->q->id;
+	return 0;
+}
+
+static int
+list_one(void *arg, const char *id)
+{
+	struct service *s = arg;
+	struct launcher_reply r = new_reply();
+	struct record record;
+	bool alive;
+
+	if (!machine_look(s->l, id, &record, &alive))
+		return 0;
+	reply_from_record(s->l, id, &record, alive, &r);
+	return send_reply(s->connection, &r, -1);
+}
+
+static int
+serve_list(struct service *s, struct err *err)
+{
+	if (machine_each(s->l, list_one, s) != 0)
+		return err_set(err, ERR_CANCELLED, "the peer went away");
+	return 0;
+}
+
+static void
+tell_progress(void *arg, unsigned percent, const char *text)
+{
+	struct service *s = arg;
+	struct launcher_reply r = new_reply();
+
+	r.percent = percent;
+	(void)snprintf(r.message, sizeof(r.message), "%s", text);
+	(void)send_reply(s->connection, &r, -1);
+}
+
+static int
+serve_build_image(struct service *s, struct err *err)
+{
+	memcpy(s->reply.image, s->q->image, sizeof(s->reply.image));
+	s->reply.percent = 100;
+	return image_build(s->l, s->q->image, tell_progress, s, s->reply.image_version, err);
+}
+
+static int
+serve_remove_image(struct service *s, struct err *err)
+{
+	return image_remove(s->l, s->q->image, s->q->image_version, err);
+}
+
+static int
+serve_open_config(struct service *s, struct err *err)
+{
+	if (!s->l->config_path)
+		return err_set(err, ERR_NOT_FOUND, "the launcher was started without a configuration file");
+	s->reply_fd = open(s->l->config_path, O_RDONLY | O_CLOEXEC);
+	return s->reply_fd >= 0 ? 0 : err_errno(err, errno, "open %s", s->l->config_path);
+}
+
+static const struct {
+	int (*fn)(struct service *s, struct err *err);
+	bool needs_machines;
+} operations[] = {
+    [LAUNCHER_CREATE] = {serve_create, true},
+    [LAUNCHER_KILL] = {serve_kill, true},
+    [LAUNCHER_LIST] = {serve_list, true},
+    [LAUNCHER_BUILD_IMAGE] = {serve_build_image, true},
+    [LAUNCHER_REMOVE_IMAGE] = {serve_remove_image, true},
+    [LAUNCHER_OPEN_CONFIG] = {serve_open_config, false},
+};
+
+static int
+dispatch(struct service *s, size_t n, struct err *err)
+{
+	if (request_check(s->q, n, err) < 0)
+		return -1;
+	if (operations[s->q->op].needs_machines && !s->l->serves_machines)
+		return err_set(err, ERR_UNAVAILABLE, "no provider of kind local is configured here");
+	return operations[s->q->op].fn(s, err);
+}
+
+static void
+limit_patience(int connection)
+{
+	struct timeval t = {.tv_sec = PATIENCE_S};
+
+	(void)setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	(void)setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
+bool
+serve_permits(const struct launcher *l, int connection)
+{
+	struct ucred peer;
+	socklen_t n = sizeof(peer);
+
+	return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 &&
+	       (peer.uid == 0 || peer.uid == l->uid);
+}
+
+void
+serve(const struct launcher *l, int connection)
+{
+	static struct launcher_request q; /* holds a private key: not on the stack */
+	struct service s = {
+	    .l = l, .q = &q, .connection = connection, .reply = new_reply(), .reply_fd = -1};
+	struct err err = {.code = ERR_NONE};
+	ssize_t n;
+
+	limit_patience(connection);
+	n = recv(connection, &q, sizeof(q), MSG_TRUNC);
+	if (n <= 0)
+		return;
+	if (dispatch(&s, (size_t)n, &err) < 0) {
+		s.reply.error = (int32_t)err.code;
+		(void)snprintf(s.reply.message, sizeof(s.reply.message), "%s%s%s", err.msg,
+		    err.hint[0] ? "; " : "", err.hint);
+	}
+	s.reply.last = 1;
+	(void)send_reply(connection, &s.reply, s.reply_fd);
+	shutdown(connection, SHUT_RDWR);
+	explicit_bzero(&q, sizeof(q));
+	if (s.reply_fd >= 0)
+		close(s.reply_fd);
+	if (s.trash)
+		machine_empty_trash(l, s.trash);
+}
