@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "init/command.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,6 +12,8 @@
 #include "init/child.h"
 #include "init/control.h"
 #include "init/loop.h"
+
+#define TAKE_LAST_MS 5000 /* for the client to take what a killed command has said */
 
 static const char *const env[] = {
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -46,6 +47,7 @@ command_start(struct command *c, const char *text, int64_t timeout_s)
 		return -1;
 	}
 	*c = (struct command){
+	    .state = COMMAND_RUNS,
 	    .pid = pid,
 	    .output = ends[0],
 	    .deadline_ms = loop_now_ms() + timeout_s * 1000,
@@ -61,60 +63,67 @@ takes_more(int client)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT);
 }
 
-/* One packet's worth. Returns what read() does, or -2 if the client is gone. */
-static ssize_t
-pump_once(struct command *c, int client, bool keep)
+int
+command_pump(struct command *c, int client)
 {
 	static const char word[] = "out ";
+	enum { WORD = sizeof(word) - 1 };
 	char packet[CONTROL_PACKET_MAX];
-	char *bytes = packet + sizeof(word) - 1;
-	ssize_t n = read(c->output, bytes, sizeof(packet) - (sizeof(word) - 1));
-	size_t take;
 
-	if (n <= 0)
-		return n;
-	take = (size_t)loop_earlier(n, CONTROL_OUTPUT_MAX - c->passed_on);
-	if (!keep || take == 0)
-		return n;
-	memcpy(packet, word, sizeof(word) - 1);
-	if (send(client, packet, sizeof(word) - 1 + take, MSG_DONTWAIT | MSG_NOSIGNAL) <
-	    0)
-		return -2;
-	c->passed_on += (int64_t)take;
-	return n;
-}
-
-int
-command_pump(struct command *c, int client, bool drain)
-{
-	for (;;) {
-		bool keep = takes_more(client);
+	if (c->output < 0)
+		return c->state == COMMAND_ENDED;
+	memcpy(packet, word, WORD);
+	do {
+		int64_t room = CONTROL_OUTPUT_MAX - c->passed_on;
 		ssize_t n;
 
-		if (!keep && !drain && c->passed_on < CONTROL_OUTPUT_MAX) {
-			c->reader_full = true;
+		if (room == 0 && c->state == COMMAND_ENDED)
+			return 1; /* something it left behind may go on writing for ever
+				   */
+		c->reader_full = room > 0 && !takes_more(client);
+		if (c->reader_full)
 			return 0;
-		}
-		c->reader_full = false;
-		n = pump_once(c, client, keep);
-		if (n == -2)
-			return -1;
-		if (n > 0 && drain)
-			continue;
-		if (n == 0) { /* it closed its output and goes on */
+		n = read(c->output, packet + WORD, sizeof(packet) - WORD);
+		if (n < 0)
+			return c->state == COMMAND_ENDED;
+		if (n == 0) {
 			close(c->output);
 			c->output = -1;
 		}
-		return 0;
-	}
+		n = (ssize_t)loop_earlier(n, room);
+		if (n > 0 && send(client, packet, WORD + (size_t)n,
+				 MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			return -1;
+		c->passed_on += n;
+		/* One piece at a time while it may write more: PID 1 has other things to
+		 * do. */
+	} while (c->output >= 0 && c->state == COMMAND_ENDED);
+	return c->state == COMMAND_ENDED;
+}
+
+int
+command_time_out(struct command *c)
+{
+	if (c->state == COMMAND_ENDED)
+		return -1;
+	c->state = COMMAND_KILLED;
+	c->deadline_ms = LOOP_NEVER;
+	kill(-c->pid, SIGKILL);
+	return 0;
 }
 
 void
-command_kill(struct command *c)
+command_ended(struct command *c, int status)
 {
-	c->timed_out = true;
-	c->deadline_ms = LOOP_NEVER;
-	kill(-c->pid, SIGKILL);
+	if (c->state == COMMAND_KILLED)
+		c->exit_code = 124;
+	else
+		c->exit_code =
+		    WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	if (c->state == COMMAND_KILLED)
+		c->deadline_ms = loop_now_ms() + TAKE_LAST_MS;
+	c->pid = 0; /* the number may be somebody else's by now */
+	c->state = COMMAND_ENDED;
 }
 
 void
@@ -125,12 +134,4 @@ command_stop(struct command *c)
 	if (c->output >= 0)
 		close(c->output);
 	*c = (struct command){.output = -1};
-}
-
-int
-command_exit_code(const struct command *c, int status)
-{
-	if (c->timed_out)
-		return 124;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -51,7 +51,7 @@ server_init(int listener_fd)
 static void
 client_drop(struct client *c)
 {
-	if (c->command.pid > 0)
+	if (c->command.state != COMMAND_NONE)
 		command_stop(&c->command);
 	close(c->fd);
 	*c = (struct client){0};
@@ -152,7 +152,7 @@ request_run(struct client *c, const char *args)
 	if (text_number(&args, CONTROL_SECONDS_MAX, &timeout_s) < 0 || timeout_s == 0 ||
 	    args[0] != ' ' || args[1] == '\0')
 		client_say(c, "error run: expected a time-out in seconds and a command");
-	else if (c->command.pid > 0)
+	else if (c->command.state != COMMAND_NONE)
 		client_say(c, "error run: a command runs already on this connection");
 	else if (command_start(&c->command, args + 1, timeout_s) < 0)
 		client_say(c, "error run: the machine cannot start a process");
@@ -200,6 +200,29 @@ request(struct client *c, const char *packet)
 }
 
 static void
+pump(struct client *c)
+{
+	int done = command_pump(&c->command, c->fd);
+	int code = c->command.exit_code;
+
+	if (done < 0) {
+		client_drop(c);
+	} else if (done > 0) {
+		command_stop(&c->command);
+		client_say_number(c, "exit ", code);
+	}
+}
+
+static void
+on_output(int index, int fd, short revents)
+{
+	struct client *c = &clients[index];
+
+	if (c->fd != 0 && c->command.state != COMMAND_NONE && c->command.output == fd)
+		pump(c);
+}
+
+static void
 on_packet(int index, int fd, short revents)
 {
 	struct client *c = &clients[index];
@@ -209,9 +232,8 @@ on_packet(int index, int fd, short revents)
 	if (c->fd != fd)
 		return;
 	if (c->command.reader_full && (revents & POLLOUT)) {
-		c->command.reader_full = false;
-		if (!(revents & ~POLLOUT))
-			return;
+		pump(c);
+		return;
 	}
 	n = recv(fd, packet, CONTROL_PACKET_MAX, MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0 && errno == EAGAIN)
@@ -226,16 +248,6 @@ on_packet(int index, int fd, short revents)
 		packet[n] = '\0';
 		request(c, packet);
 	}
-}
-
-static void
-on_output(int index, int fd, short revents)
-{
-	struct client *c = &clients[index];
-
-	if (c->fd != 0 && c->command.pid > 0 && c->command.output == fd &&
-	    command_pump(&c->command, c->fd, false) < 0)
-		client_drop(c);
 }
 
 static void
@@ -273,9 +285,11 @@ server_watch(int64_t now_ms)
 		int index = (int)(c - clients);
 		short events = POLLIN;
 
-		if (cmd->pid > 0) {
-			if (now_ms >= cmd->deadline_ms)
-				command_kill(cmd);
+		if (cmd->state != COMMAND_NONE) {
+			if (now_ms >= cmd->deadline_ms && command_time_out(cmd) < 0) {
+				client_drop(c);
+				continue;
+			}
 			next_ms = loop_earlier(next_ms, cmd->deadline_ms);
 			if (cmd->reader_full)
 				events |= POLLOUT;
@@ -291,20 +305,10 @@ bool
 server_reaped(pid_t pid, int status)
 {
 	for (struct client *c = NULL; (c = client_after(c));) {
-		struct command *cmd = &c->command;
-		int code;
-
-		if (cmd->pid != pid)
+		if (c->command.pid != pid)
 			continue;
-		code = command_exit_code(cmd, status);
-		cmd->pid = 0; /* its number may be somebody else's by now */
-		if (cmd->output >= 0 && command_pump(cmd, c->fd, true) < 0) {
-			command_stop(cmd);
-			client_drop(c);
-			return true;
-		}
-		command_stop(cmd);
-		client_say_number(c, "exit ", code);
+		command_ended(&c->command, status);
+		pump(c);
 		return true;
 	}
 	return false;

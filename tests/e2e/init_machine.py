@@ -31,7 +31,8 @@ ln -s pts/ptmx root/dev/ptmx
 ln -s /proc/self/fd root/dev/fd
 mount -t proc none root/proc
 ip link set lo up 2>/dev/null || :
-exec chroot root "$@"
+# Without it, as in a machine the launcher makes.
+exec setpriv --bounding-set=-sys_ptrace chroot root "$@"
 """
 
 # What ProxyUseFdpass wants of its proxy: the connected socket, passed over stdout.
