@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,11 +31,15 @@ find_program(const char *const *paths)
 }
 
 static void
-exec_program(const char *path, char *const argv[], int in, int out)
+exec_program(const char *path, char *const argv[], int in, int out, pid_t parent)
 {
 	char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
 
-	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+	/* Cut off with us: what it was told might be undone by the next run before it
+	 * gets there. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
+	    dup2(out, 2) < 0)
 		_exit(127);
 	(void)close_range(3, ~0U, 0);
 	execve(path, argv, env);
@@ -63,7 +69,7 @@ run_program(const char *path, char *const argv[], const struct buf *input,
 	AUTO_CLOSE int in_fd = memfd_create("input", MFD_CLOEXEC);
 	AUTO_CLOSE int out_fd = memfd_create("output", MFD_CLOEXEC);
 	int status;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 
 	if (in_fd < 0 || out_fd < 0)
 		return err_errno(err, errno, "memfd");
@@ -74,7 +80,7 @@ run_program(const char *path, char *const argv[], const struct buf *input,
 	if (pid < 0)
 		return err_errno(err, errno, "fork");
 	if (pid == 0)
-		exec_program(path, argv, in_fd, out_fd);
+		exec_program(path, argv, in_fd, out_fd, parent);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return err_errno(err, errno, "waiting for %s", path);
@@ -175,7 +181,6 @@ put_from_machine(const struct network *n, struct buf *rules)
 	    "iifgroup != %u accept\n"
 	    "meta nfproto ipv6 drop\n"
 	    "fib saddr . iif oif 0 drop\n"
-	    "ip daddr 127.0.0.0/8 drop\n"
 	    "}\n",
 	    n->address);
 	buf_fmt(rules,
@@ -213,7 +218,7 @@ put_dns(const struct network *n, const struct network_dns *dns, struct buf *rule
 	    " th dport 53 dnat ip to %s\n"
 	    "}\n"
 	    /* Resolvers on loopback answer loopback only. */
-	    "chain dns_from { type nat hook input priority srcnat; policy accept;\n"
+	    "chain dns_from { type nat hook input priority 100; policy accept;\n"
 	    "iifgroup %u ip daddr %s meta l4proto { tcp, udp } th dport 53"
 	    " snat ip to 127.0.0.1\n"
 	    "}\n",

@@ -112,7 +112,6 @@ network_links_delete(const struct network *n, struct err *err)
 struct overlap {
 	const struct network *n;
 	const struct own_links *own;
-	uint16_t dst, oif; /* attributes that hold the prefix and the interface */
 	struct network found;
 	int index;
 	bool is_found;
@@ -135,64 +134,39 @@ overlaps(const struct network *a, const struct network *b)
 	return ((a->address ^ b->address) & mask) == 0;
 }
 
-static void
-note_overlap(struct overlap *o, const struct nlmsghdr *h, size_t header, unsigned prefix)
-{
-	struct network there = {.prefix = prefix};
-	const struct nlattr *a;
-	int index = 0;
-
-	mnl_attr_for_each(a, h, (unsigned)header)
-	{
-		uint16_t type = mnl_attr_get_type(a);
-
-		if (type == o->dst && mnl_attr_get_payload_len(a) == 4)
-			there.address = ntohl(mnl_attr_get_u32(a));
-		else if (type == o->oif && mnl_attr_get_payload_len(a) == 4)
-			index = (int)mnl_attr_get_u32(a);
-	}
-	if (!overlaps(o->n, &there) || (index && is_own(o, index)))
-		return;
-	o->found = there;
-	o->index = index;
-	o->is_found = true;
-}
-
 static bool
 check_route(const struct nlmsghdr *h, void *arg)
 {
 	struct overlap *o = arg;
 	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct network there = {.prefix = m->rtm_dst_len};
+	const struct nlattr *a;
+	int index = 0;
 
 	/* 0/1 and 128/1 are how VPNs write a default route. */
 	if (m->rtm_family != AF_INET || m->rtm_dst_len <= 1 ||
 	    (m->rtm_flags & RTM_F_CLONED))
 		return true;
+	mnl_attr_for_each(a, h, sizeof(*m))
+	{
+		if (mnl_attr_get_type(a) == RTA_DST)
+			there.address = ntohl(mnl_attr_get_u32(a));
+		else if (mnl_attr_get_type(a) == RTA_OIF)
+			index = (int)mnl_attr_get_u32(a);
+	}
+	if (!overlaps(o->n, &there) || (index && is_own(o, index)))
+		return true;
 	if (m->rtm_type == RTN_UNREACHABLE && m->rtm_protocol == ROUTE_PROTOCOL &&
-	    m->rtm_dst_len == o->n->prefix)
+	    there.address == o->n->address && there.prefix == o->n->prefix)
 		return true;
-	note_overlap(o, h, sizeof(*m), m->rtm_dst_len);
-	return !o->is_found;
-}
-
-static bool
-check_address(const struct nlmsghdr *h, void *arg)
-{
-	struct overlap *o = arg;
-	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
-
-	if (m->ifa_family != AF_INET)
-		return true;
-	note_overlap(o, h, sizeof(*m), m->ifa_prefixlen > 1 ? m->ifa_prefixlen : 32);
-	if (o->is_found && !o->index)
-		o->index = (int)m->ifa_index;
-	if (o->is_found && is_own(o, o->index))
-		o->is_found = false;
-	return !o->is_found;
+	o->found = there;
+	o->index = index;
+	o->is_found = true;
+	return false;
 }
 
 static int
-report_overlap(const struct overlap *o, const char *kind, struct err *err)
+report_overlap(const struct overlap *o, struct err *err)
 {
 	char ours[NETWORK_TEXT_MAX], theirs[NETWORK_TEXT_MAX], name[IF_NAMESIZE];
 
@@ -200,30 +174,25 @@ report_overlap(const struct overlap *o, const char *kind, struct err *err)
 	network_text(&o->found, theirs);
 	if (!o->index || !if_indextoname((unsigned)o->index, name))
 		name[0] = '\0';
-	(void)err_set(err, ERR_CONFLICT, "network %s overlaps the host's %s %s%s%s", ours,
-	    kind, theirs, name[0] ? " on " : "", name);
+	(void)err_set(err, ERR_CONFLICT, "network %s overlaps the host's route %s%s%s",
+	    ours, theirs, name[0] ? " on " : "", name);
 	return err_hint(err, "choose a network that nothing on this host uses");
 }
 
+/* The table `local` has every address of the host, those of interfaces that are down as
+ * well. */
 int
 network_check_overlap(const struct network *n, struct err *err)
 {
 	struct own_links own;
-	struct overlap o = {.n = n, .own = &own, .dst = RTA_DST, .oif = RTA_OIF};
+	struct overlap o = {.n = n, .own = &own};
 	int rc;
 
 	if (own_links_read(n, &own, err) < 0)
 		return -1;
 	rc = netlink_dump(RTM_GETROUTE, AF_INET, check_route, &o, err);
 	if (rc == 0 && o.is_found)
-		rc = report_overlap(&o, "route", err);
-	if (rc == 0) { /* an address of an interface that is down has no route */
-		o.dst = IFA_ADDRESS;
-		o.oif = 0;
-		rc = netlink_dump(RTM_GETADDR, AF_INET, check_address, &o, err);
-		if (rc == 0 && o.is_found)
-			rc = report_overlap(&o, "address", err);
-	}
+		rc = report_overlap(&o, err);
 	free(own.index);
 	return rc;
 }
