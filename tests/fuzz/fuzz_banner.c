@@ -30,7 +30,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	feed(&pieces, data + 1, n - 1, data[0] + 1u);
 	assert(whole.state == pieces.state && whole.len == pieces.len);
 	if (whole.state == SSH_BANNER_DONE) {
-		assert(strcmp(whole.line, pieces.line) == 0 && strlen(whole.line) < 254);
+		assert(strcmp(whole.line, pieces.line) == 0 &&
+		       strlen(whole.line) < SSH_BANNER_LINE_MAX);
 		assert(strncmp(whole.line, "SSH-", 4) == 0);
 	}
 	return 0;
