@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What a claim costs in the SQLite store: one after the other, and with 16 in flight, beside bare
- * one-row commits of SQLite with the same durability on the same disk. Prints; asserts nothing.
+ * What a claim costs in the SQLite store: one after the other, and with 16 in flight,
+ * beside bare one-row commits of SQLite with the same durability on the same disk.
+ * Prints; asserts nothing.
  *
  *   store_bench [DIRECTORY [SECONDS]]
  */
@@ -76,8 +77,8 @@ report(const char *what, int64_t *samples, int n, int64_t took_ns)
 {
 	qsort(samples, (size_t)n, sizeof(*samples), compare);
 	printf("%-32s %8.0f /s   p50 %.3f   p99 %.3f   max %.3f ms   (n=%d)\n", what,
-	    n / (took_ns / 1e9), samples[n / 2] / 1e6, samples[(int64_t)n * 99 / 100] / 1e6,
-	    samples[n - 1] / 1e6, n);
+	    n / (took_ns / 1e9), samples[n / 2] / 1e6,
+	    samples[(int64_t)n * 99 / 100] / 1e6, samples[n - 1] / 1e6, n);
 }
 
 static void
@@ -91,10 +92,11 @@ bare(const char *dir, int seconds, int64_t *samples)
 
 	if (sqlite3_open(path, &db) != SQLITE_OK ||
 	    sqlite3_exec(db,
-	        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-	        "CREATE TABLE t (n INTEGER PRIMARY KEY, x TEXT)",
-	        NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, "INSERT INTO t (x) VALUES ('x')", -1, &stmt, NULL) != SQLITE_OK)
+		"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+		"CREATE TABLE t (n INTEGER PRIMARY KEY, x TEXT)",
+		NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_prepare_v2(db, "INSERT INTO t (x) VALUES ('x')", -1, &stmt, NULL) !=
+		SQLITE_OK)
 		die("bare SQLite", sqlite3_errmsg(db));
 	start = now_ns();
 	end = start + seconds * INT64_C(1000000000);
@@ -146,8 +148,10 @@ claim(struct claim *c)
 	    .state = RESERVATION_ACTIVE,
 	    .path = PATH_WARM,
 	    .machine = c->machine->id,
-	    .public_keys = (char[]){"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERIT"
-	                            "FBUWFxgZGhscHR4f somebody@somewhere"},
+	    .public_keys =
+		(char[]){
+		    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERIT"
+		    "FBUWFxgZGhscHR4f somebody@somewhere"},
 	    .request_id = b->request_ids ? request.s : NULL,
 	    .hold_ms = 28800000,
 	    .serial = ++b->serial,
