@@ -2,8 +2,8 @@
 #ifndef STORE_ARENA_H
 #define STORE_ARENA_H
 
-/* Memory that is given back all at once: the rows and strings of one transaction or of one result. An
-   arena is a pointer to its newest block, NULL while empty. */
+/* Memory that is given back all at once: the rows and strings of one transaction or of
+   one result. An arena is a pointer to its newest block, NULL while empty. */
 
 #include <stddef.h>
 

@@ -3,14 +3,15 @@
 /*
  * The store on one SQLite file.
  *
- * A writer thread takes everything that is queued, applies it as one SQLite transaction (WAL,
- * synchronous FULL: one fdatasync), and hands the completions to the loop. While it commits, the next
- * batch gathers. A reader thread with a connection of its own answers queries, so that no list delays
- * a claim, and copies the log back into the database: only the end of such a checkpoint, a few pages,
- * is left to the writer, which is the one who can finish it under load.
+ * A writer thread takes everything that is queued, applies it as one SQLite transaction
+ * (WAL, synchronous FULL: one fdatasync), and hands the completions to the loop. While it
+ * commits, the next batch gathers. A reader thread with a connection of its own answers
+ * queries, so that no list delays a claim, and copies the log back into the database:
+ * only the end of such a checkpoint, a few pages, is left to the writer, which is the one
+ * who can finish it under load.
  *
- * In inline mode there is neither thread nor second connection: transactions are applied at once, and
- * completions come as a timer of the clock that was given.
+ * In inline mode there is neither thread nor second connection: transactions are applied
+ * at once, and completions come as a timer of the clock that was given.
  */
 
 #include <assert.h>
@@ -30,17 +31,18 @@
 #include "base/xalloc.h"
 #include "store/sqlite_impl.h"
 
-#define BATCH_MAX 256          /* transactions in one commit: bounds what the first one waits */
+#define BATCH_MAX 256 /* transactions in one commit: bounds what the first one waits */
 #define CHECKPOINT_FRAMES 2000 /* pages in the log from which it is copied back */
-#define BUSY_MS 5000           /* for a person's sqlite3 shell; nobody else opens the file */
+#define BUSY_MS 5000 /* for a person's sqlite3 shell; nobody else opens the file */
 
-#define QUEUE(type)                                                                                \
-	struct {                                                                                   \
-		type *first;                                                                       \
-		type **end;                                                                        \
+#define QUEUE(type)                                                                      \
+	struct {                                                                         \
+		type *first;                                                             \
+		type **end;                                                              \
 	}
 #define QUEUE_INIT(q) ((q)->first = NULL, (q)->end = &(q)->first)
-#define QUEUE_PUSH(q, item) ((item)->next = NULL, *(q)->end = (item), (q)->end = &(item)->next)
+#define QUEUE_PUSH(q, item)                                                              \
+	((item)->next = NULL, *(q)->end = (item), (q)->end = &(item)->next)
 
 /* Apart from the store, because libuv gives it back only after the loop has turned. */
 struct wakeup {
@@ -54,8 +56,8 @@ struct sqlite_store {
 	struct store base;
 	struct sqlite_conn writer; /* of the writer thread, once it runs */
 	struct sqlite_conn reader; /* of the reader thread */
-	int lock_fd;               /* -1 for ":memory:" */
-	int log_frames;            /* writer's: length of the write-ahead log */
+	int lock_fd;		   /* -1 for ":memory:" */
+	int log_frames;		   /* writer's: length of the write-ahead log */
 
 	struct clock *clock; /* borrowed; NULL: threads */
 	struct timer timer;
@@ -93,7 +95,8 @@ sqlite_fail(sqlite3 *db, struct err *err, const char *what)
 
 	switch (rc & 0xff) {
 	case SQLITE_FULL:
-		err_set(err, ERR_UNAVAILABLE, "%s: no space left where the state is kept", what);
+		err_set(err, ERR_UNAVAILABLE, "%s: no space left where the state is kept",
+		    what);
 		return err_hint(err, "free space there; nothing was lost");
 	case SQLITE_IOERR:
 	case SQLITE_CANTOPEN:
@@ -106,7 +109,8 @@ sqlite_fail(sqlite3 *db, struct err *err, const char *what)
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		err_set(err, ERR_INTERNAL, "%s: the database is damaged: %s", what, why);
-		return err_hint(err, "restore it from a backup, or move it away to start empty");
+		return err_hint(
+		    err, "restore it from a backup, or move it away to start empty");
 	default:
 		return err_set(err, ERR_INTERNAL, "%s: %s (%d)", what, why, rc);
 	}
@@ -130,8 +134,8 @@ sqlite_stmt(struct sqlite_conn *c, enum stmt_id id, const char *sql, struct err 
 		return c->stmts[id];
 	if (!sql)
 		sql = generated = row_sql(id);
-	if (sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &c->stmts[id], NULL) ==
-	    SQLITE_OK)
+	if (sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &c->stmts[id],
+		NULL) == SQLITE_OK)
 		return c->stmts[id];
 	sqlite_fail(c->db, err, "cannot use the database");
 	return NULL;
@@ -230,8 +234,8 @@ take_batch(struct sqlite_store *st, struct store_tx **ret_last)
 	return first;
 }
 
-/* Under load the reader's copy never reaches the end of the log, so that the log could not start over:
-   the writer, who alone can, copies the rest. */
+/* Under load the reader's copy never reaches the end of the log, so that the log could
+   not start over: the writer, who alone can, copies the rest. */
 static void
 finish_checkpoint(struct sqlite_store *st)
 {
@@ -258,7 +262,8 @@ write_once(struct sqlite_store *st)
 		pthread_mutex_unlock(&st->mutex);
 		finish_checkpoint(st);
 		pthread_mutex_lock(&st->mutex);
-	} else if (st->log_frames >= CHECKPOINT_FRAMES && st->checkpoint == CHECKPOINT_NONE) {
+	} else if (st->log_frames >= CHECKPOINT_FRAMES &&
+		   st->checkpoint == CHECKPOINT_NONE) {
 		st->checkpoint = CHECKPOINT_WANTED;
 		pthread_cond_signal(&st->read_cond);
 	}
@@ -357,7 +362,8 @@ read_main(void *arg)
 
 /* ---- the table ---- */
 
-/* Not before the first use, so that the threads are born with the privileges the process keeps. */
+/* Not before the first use, so that the threads are born with the privileges the process
+ * keeps. */
 static void
 start_threads(struct sqlite_store *st)
 {
@@ -370,7 +376,8 @@ start_threads(struct sqlite_store *st)
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
 	if (pthread_create(&st->write_thread, NULL, write_main, st) != 0 ||
 	    pthread_create(&st->read_thread, NULL, read_main, st) != 0) {
-		log_error("cannot start the store's threads; raise the limit on processes");
+		log_error(
+		    "cannot start the store's threads; raise the limit on processes");
 		abort();
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -436,7 +443,8 @@ static void
 prune(struct store *base, int64_t before_at, int keep_events)
 {
 	struct sqlite_store *st = store_of(base);
-	struct sqlite_prune p = {.wanted = true, .before_at = before_at, .keep_events = keep_events};
+	struct sqlite_prune p = {
+	    .wanted = true, .before_at = before_at, .keep_events = keep_events};
 
 	if (st->clock) {
 		while (sqlite_prune_slice(&st->writer, &p))
@@ -462,8 +470,8 @@ drain(struct sqlite_store *st)
 {
 	do {
 		pthread_mutex_lock(&st->mutex);
-		while (st->running &&
-		    (st->txs.first || st->writing || st->requests.first || st->reading))
+		while (st->running && (st->txs.first || st->writing ||
+					  st->requests.first || st->reading))
 			pthread_cond_wait(&st->idle_cond, &st->mutex);
 		pthread_mutex_unlock(&st->mutex);
 	} while (deliver(st));
@@ -530,7 +538,8 @@ lock_refused(int fd, struct err *err)
 	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
 	pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-	err_set(err, ERR_CONFLICT, "another hearthd (pid %s) uses this state", *pid ? pid : "unknown");
+	err_set(err, ERR_CONFLICT, "another hearthd (pid %s) uses this state",
+	    *pid ? pid : "unknown");
 	return err_hint(err, "stop it, or give this one a state directory of its own");
 }
 
@@ -544,8 +553,9 @@ take_lock(const char *path, int *ret_fd, struct err *err)
 	if (fd < 0)
 		return err_errno(err, errno, "cannot open %s", name);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? lock_refused(fd, err)
-		                            : err_errno(err, errno, "cannot lock %s", name);
+		return errno == EWOULDBLOCK
+			   ? lock_refused(fd, err)
+			   : err_errno(err, errno, "cannot lock %s", name);
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
 		return err_errno(err, errno, "cannot write %s", name);
 	*ret_fd = TAKE_FD(fd);
@@ -564,7 +574,7 @@ static int
 conn_open(struct sqlite_conn *c, const struct sqlite_options *opt, struct err *err)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-	    SQLITE_OPEN_NOFOLLOW;
+		    SQLITE_OPEN_NOFOLLOW;
 
 	if (sqlite3_open_v2(opt->path, &c->db, flags, opt->vfs) != SQLITE_OK)
 		return sqlite_fail(c->db, err, "cannot open the database");
@@ -584,17 +594,20 @@ reader_open(struct sqlite_store *st, const struct sqlite_options *opt, struct er
 {
 	if (conn_open(&st->reader, opt, err) < 0)
 		return -1;
-	return set_up(st->reader.db, "PRAGMA cache_size = -512; SELECT count(*) FROM meta;", err);
+	return set_up(
+	    st->reader.db, "PRAGMA cache_size = -512; SELECT count(*) FROM meta;", err);
 }
 
 static int
 writer_open(struct sqlite_store *st, const struct sqlite_options *opt, struct err *err)
 {
-	if (conn_open(&st->writer, opt, err) < 0 || sqlite_schema_prepare(st->writer.db, err) < 0)
+	if (conn_open(&st->writer, opt, err) < 0 ||
+	    sqlite_schema_prepare(st->writer.db, err) < 0)
 		return -1;
 	if (opt->clock)
 		return 0;
-	sqlite3_wal_hook(st->writer.db, on_commit, st); /* in the place of SQLite's own checkpoints */
+	sqlite3_wal_hook(
+	    st->writer.db, on_commit, st); /* in the place of SQLite's own checkpoints */
 	return 0;
 }
 
@@ -606,7 +619,8 @@ start_wakeup(struct sqlite_store *st, void *loop, struct err *err)
 
 	if (rc < 0) {
 		free(w);
-		return err_set(err, ERR_UNAVAILABLE, "cannot watch the store: %s", uv_strerror(rc));
+		return err_set(
+		    err, ERR_UNAVAILABLE, "cannot watch the store: %s", uv_strerror(rc));
 	}
 	w->async.data = w;
 	w->store = st;
@@ -617,7 +631,8 @@ start_wakeup(struct sqlite_store *st, void *loop, struct err *err)
 static int
 open_all(struct sqlite_store *st, const struct sqlite_options *opt, struct err *err)
 {
-	if (strcmp(opt->path, ":memory:") != 0 && take_lock(opt->path, &st->lock_fd, err) < 0)
+	if (strcmp(opt->path, ":memory:") != 0 &&
+	    take_lock(opt->path, &st->lock_fd, err) < 0)
 		return -1;
 	if (writer_open(st, opt, err) < 0)
 		return -1;
@@ -635,7 +650,8 @@ sqlite_store_open(const struct sqlite_options *opt, struct store **ret, struct e
 	mode_t mask = umask(0077);
 	int rc;
 
-	/* Its statistics cost a global lock per allocation. Refused once SQLite is in use: no matter. */
+	/* Its statistics cost a global lock per allocation. Refused once SQLite is in
+	 * use: no matter. */
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	st = xnew(struct sqlite_store);
 	st->base.ops = &sqlite_ops;

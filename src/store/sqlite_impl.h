@@ -3,9 +3,10 @@
 #define STORE_SQLITE_IMPL_H
 
 /*
- * The inside of the SQLite store, for its own files: sqlite.c has the threads and the queues,
- * sqlite_write.c applies transactions, sqlite_read.c answers queries, sqlite_rows.c knows the columns,
- * sqlite_schema.c the tables. A connection is used by one thread at a time.
+ * The inside of the SQLite store, for its own files: sqlite.c has the threads and the
+ * queues, sqlite_write.c applies transactions, sqlite_read.c answers queries,
+ * sqlite_rows.c knows the columns, sqlite_schema.c the tables. A connection is used by
+ * one thread at a time.
  */
 
 #include <sqlite3.h>
@@ -14,7 +15,13 @@
 #include "store/store.h"
 #include "store/tx.h"
 
-enum table_id { TABLE_MACHINES, TABLE_RESERVATIONS, TABLE_STEPS, TABLE_EVENTS, TABLE_MAX };
+enum table_id {
+	TABLE_MACHINES,
+	TABLE_RESERVATIONS,
+	TABLE_STEPS,
+	TABLE_EVENTS,
+	TABLE_MAX
+};
 
 enum stmt_id {
 	STMT_BEGIN,
@@ -32,7 +39,7 @@ enum stmt_id {
 };
 
 struct sqlite_conn {
-	sqlite3 *db;                   /* owned */
+	sqlite3 *db;		       /* owned */
 	sqlite3_stmt *stmts[STMT_MAX]; /* owned; prepared at first use */
 };
 
@@ -54,11 +61,12 @@ struct sqlite_prune {
 	int keep_events;
 };
 
-/* Fills `err` from the connection's last error: a full or failing disk is ERR_UNAVAILABLE. Returns -1. */
+/* Fills `err` from the connection's last error: a full or failing disk is
+ * ERR_UNAVAILABLE. Returns -1. */
 int sqlite_fail(sqlite3 *db, struct err *err, const char *what);
 
-/* The statement, prepared from `sql` (or, with NULL, from sqlite_row_sql()) the first time; NULL and
-   *err when it cannot be. */
+/* The statement, prepared from `sql` (or, with NULL, from sqlite_row_sql()) the first
+ *time; NULL and err when it cannot be. */
 sqlite3_stmt *sqlite_stmt(
     struct sqlite_conn *c, enum stmt_id id, const char *sql, struct err *err);
 void sqlite_conn_close(struct sqlite_conn *c);
@@ -68,21 +76,23 @@ void sqlite_conn_close(struct sqlite_conn *c);
 /* "SELECT columns FROM table": owned. */
 char *sqlite_row_select(enum table_id table);
 
-/* INSERT or update of a whole row; `guarded`: an UPDATE of the row if its state is the last
-   parameter's. Owned. */
+/* INSERT or update of a whole row; `guarded`: an UPDATE of the row if its state is the
+   last parameter's. Owned. */
 char *sqlite_row_put(enum table_id table, bool guarded);
 
 /* Number of the last bound parameter. */
 int sqlite_row_bind(sqlite3_stmt *stmt, enum table_id table, const void *row);
 
-/* Reads the current row into `row`; strings are the arena's. ERR_INTERNAL for a value we never write. */
-int sqlite_row_read(sqlite3_stmt *stmt, enum table_id table, struct arena_block **arena, void *row,
-    struct err *err) ERR_CHECK;
+/* Reads the current row into `row`; strings are the arena's. ERR_INTERNAL for a value we
+ * never write. */
+int sqlite_row_read(sqlite3_stmt *stmt, enum table_id table, struct arena_block **arena,
+    void *row, struct err *err) ERR_CHECK;
 size_t sqlite_row_size(enum table_id table);
 
 /* ---- sqlite_schema.c ---- */
 
-/* Creates the tables or brings them up to date, each version in a transaction of its own. */
+/* Creates the tables or brings them up to date, each version in a transaction of its own.
+ */
 int sqlite_schema_prepare(sqlite3 *db, struct err *err) ERR_CHECK;
 
 /* ---- sqlite_write.c ---- */
@@ -90,7 +100,8 @@ int sqlite_schema_prepare(sqlite3 *db, struct err *err) ERR_CHECK;
 /* Applies the list in one commit and sets the err of each. */
 void sqlite_write_batch(struct sqlite_conn *c, struct store_tx *first);
 
-/* Removes a slice; false when nothing was left to remove, or on an error, which is logged. */
+/* Removes a slice; false when nothing was left to remove, or on an error, which is
+ * logged. */
 bool sqlite_prune_slice(struct sqlite_conn *c, const struct sqlite_prune *p);
 
 /* ---- sqlite_read.c ---- */
@@ -98,6 +109,7 @@ bool sqlite_prune_slice(struct sqlite_conn *c, const struct sqlite_prune *p);
 /* Fills result and err. */
 void sqlite_read(struct sqlite_conn *c, struct sqlite_request *req);
 void sqlite_request_free(struct sqlite_request *req);
-int sqlite_load(struct sqlite_conn *c, const struct store_loader *to, struct err *err) ERR_CHECK;
+int sqlite_load(
+    struct sqlite_conn *c, const struct store_loader *to, struct err *err) ERR_CHECK;
 
 #endif

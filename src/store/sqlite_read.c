@@ -20,13 +20,13 @@ static const struct {
 	const char *where;
 } queries[] = {
     [QUERY_RESERVATIONS] = {TABLE_RESERVATIONS,
-        "WHERE ?3 IN (uid, 4294967295) ORDER BY n DESC LIMIT ?5"},
+	"WHERE ?3 IN (uid, 4294967295) ORDER BY n DESC LIMIT ?5"},
     [QUERY_RESERVATION] = {TABLE_RESERVATIONS,
-        "WHERE (" BY_KEY ") OR name = ?1"
-        " ORDER BY id = ?1 DESC, name = ?1 DESC, n DESC LIMIT ?5"},
+	"WHERE (" BY_KEY ") OR name = ?1"
+	" ORDER BY id = ?1 DESC, name = ?1 DESC, n DESC LIMIT ?5"},
     [QUERY_REQUEST] = {TABLE_RESERVATIONS, "WHERE uid = ?3 AND request_id = ?1"},
     [QUERY_MACHINES] = {TABLE_MACHINES,
-        "WHERE " BY_KEY " ORDER BY id = ?1 DESC, n DESC LIMIT ?5"},
+	"WHERE " BY_KEY " ORDER BY id = ?1 DESC, n DESC LIMIT ?5"},
     [QUERY_STEPS] = {TABLE_STEPS, "WHERE subject IN (?1, ?2) ORDER BY id LIMIT ?5"},
     [QUERY_EVENTS] = {TABLE_EVENTS, "WHERE seq > ?4 ORDER BY seq LIMIT ?5"},
 };
@@ -88,12 +88,15 @@ read_all(struct sqlite_conn *c, sqlite3_stmt *stmt, struct sqlite_request *req)
 			rows = xrealloc(rows, (size_t)room * size);
 		}
 		set_result(&req->result, table, rows, n);
-		if (sqlite_row_read(stmt, table, &req->arena, rows + (size_t)n * size, &req->err) < 0)
+		if (sqlite_row_read(
+			stmt, table, &req->arena, rows + (size_t)n * size, &req->err) < 0)
 			return -1;
 		n++;
 	}
 	set_result(&req->result, table, rows, n);
-	return rc == SQLITE_DONE ? 0 : sqlite_fail(c->db, &req->err, "cannot read the database");
+	return rc == SQLITE_DONE
+		   ? 0
+		   : sqlite_fail(c->db, &req->err, "cannot read the database");
 }
 
 void
@@ -213,14 +216,15 @@ static void
 give_last(const struct store_loader *to, sqlite3_stmt *stmt)
 {
 	if (to->last)
-		to->last(to->arg, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
+		to->last(to->arg, sqlite3_column_int64(stmt, 0),
+		    sqlite3_column_int64(stmt, 1),
 		    (uint64_t)sqlite3_column_int64(stmt, 2));
 }
 
 static int
 load_other(struct sqlite_conn *c, const char *sql,
-    void (*give)(const struct store_loader *, sqlite3_stmt *), const struct store_loader *to,
-    struct err *err)
+    void (*give)(const struct store_loader *, sqlite3_stmt *),
+    const struct store_loader *to, struct err *err)
 {
 	sqlite3_stmt *stmt = prepare(c, sql, err);
 	int rc;
@@ -236,25 +240,28 @@ load_other(struct sqlite_conn *c, const char *sql,
 }
 
 #define HIGH(what) "(SELECT value FROM high WHERE what = '" what "')"
-#define LAST(column, table, what)                                                                  \
-	"max(ifnull((SELECT max(" column ") FROM " table "), 0), ifnull(" HIGH(what) ", 0))"
+#define LAST(column, table, what)                                                        \
+	"max(ifnull((SELECT max(" column ") FROM " table                                 \
+	"), 0), ifnull(" HIGH(what) ", 0))"
 
 int
 sqlite_load(struct sqlite_conn *c, const struct store_loader *to, struct err *err)
 {
 	if (load_other(c, "SELECT key, value FROM meta", give_meta, to, err) < 0 ||
-	    load_other(c, "SELECT name, running, stopped, hibernated, max FROM pools", give_pool, to,
-	        err) < 0 ||
+	    load_other(c, "SELECT name, running, stopped, hibernated, max FROM pools",
+		give_pool, to, err) < 0 ||
 	    load_rows(c, TABLE_MACHINES,
-	        "WHERE iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0) = 0 ORDER BY n",
-	        give_machine, to, err) < 0 ||
+		"WHERE iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0) = 0 "
+		"ORDER BY n",
+		give_machine, to, err) < 0 ||
 	    load_rows(c, TABLE_RESERVATIONS,
-	        "WHERE iif(state = 'ended', max(ended_at, 1), 0) = 0 ORDER BY n", give_reservation, to,
-	        err) < 0 ||
-	    load_rows(c, TABLE_STEPS, "WHERE state = 'open' ORDER BY id", give_step, to, err) < 0)
+		"WHERE iif(state = 'ended', max(ended_at, 1), 0) = 0 ORDER BY n",
+		give_reservation, to, err) < 0 ||
+	    load_rows(c, TABLE_STEPS, "WHERE state = 'open' ORDER BY id", give_step, to,
+		err) < 0)
 		return -1;
 	return load_other(c,
-	    "SELECT " LAST("id", "steps", "step") ", " LAST("seq", "events", "event") ", "
-	    LAST("serial", "reservations", "serial"),
+	    "SELECT " LAST("id", "steps", "step") ", " LAST(
+		"seq", "events", "event") ", " LAST("serial", "reservations", "serial"),
 	    give_last, to, err);
 }

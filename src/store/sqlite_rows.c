@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which column holds which member: the one place to extend when a row grows (with a new schema
-   version). States are stored by name, so that a new state needs no migration and a person can read
-   the tables. */
+/* Which column holds which member: the one place to extend when a row grows (with a new
+   schema version). States are stored by name, so that a new state needs no migration and
+   a person can read the tables. */
 
 #include <assert.h>
 #include <string.h>
@@ -31,7 +31,8 @@ struct field {
 	const char *column;
 	enum field_type type;
 	size_t offset;
-	bool fixed; /* never changes after the first put: left alone by updates, with its index */
+	bool fixed; /* never changes after the first put: left alone by updates, with its
+		       index */
 };
 
 #define M(member, type) #member, type, offsetof(struct machine, member)
@@ -243,8 +244,8 @@ bind_text(sqlite3_stmt *stmt, int i, const char *s)
 		sqlite3_bind_null(stmt, i);
 }
 
-/* Binding fails only for an index out of range or a string over a gigabyte: a bug of ours, and the
-   statement would then fail or store NULL. */
+/* Binding fails only for an index out of range or a string over a gigabyte: a bug of
+   ours, and the statement would then fail or store NULL. */
 static void
 bind_field(sqlite3_stmt *stmt, int i, const struct field *f, const void *row)
 {
@@ -299,15 +300,15 @@ read_state(const struct field *f, const char *text, int *ret, struct err *err)
 	}
 	value = state_from(f->type, text);
 	if (value < 0)
-		return err_set(err, ERR_INTERNAL, "the database has the unknown %s '%.32s'",
-		    f->column, text);
+		return err_set(err, ERR_INTERNAL,
+		    "the database has the unknown %s '%.32s'", f->column, text);
 	*ret = value;
 	return 0;
 }
 
 static int
-read_field(sqlite3_stmt *stmt, int i, const struct field *f, struct arena_block **arena, void *row,
-    struct err *err)
+read_field(sqlite3_stmt *stmt, int i, const struct field *f, struct arena_block **arena,
+    void *row, struct err *err)
 {
 	void *p = (char *)row + f->offset;
 	const char *text;
@@ -333,13 +334,15 @@ read_field(sqlite3_stmt *stmt, int i, const struct field *f, struct arena_block 
 	}
 	text = (const char *)sqlite3_column_text(stmt, i);
 	if (f->type == F_STR) {
-		*(char **)p = arena_strn(arena, text, (size_t)sqlite3_column_bytes(stmt, i));
+		*(char **)p =
+		    arena_strn(arena, text, (size_t)sqlite3_column_bytes(stmt, i));
 		return 0;
 	}
 	if (f->type != F_ID)
 		return read_state(f, text, p, err);
 	if (text && strlen(text) >= ID_MAX)
-		return err_set(err, ERR_INTERNAL, "the database has the overlong id '%.32s'", text);
+		return err_set(
+		    err, ERR_INTERNAL, "the database has the overlong id '%.32s'", text);
 	*(struct id *)p = (struct id){0};
 	if (text)
 		memcpy(((struct id *)p)->s, text, strlen(text));
@@ -347,8 +350,8 @@ read_field(sqlite3_stmt *stmt, int i, const struct field *f, struct arena_block 
 }
 
 int
-sqlite_row_read(sqlite3_stmt *stmt, enum table_id table, struct arena_block **arena, void *row,
-    struct err *err)
+sqlite_row_read(sqlite3_stmt *stmt, enum table_id table, struct arena_block **arena,
+    void *row, struct err *err)
 {
 	const struct table *t = &tables[table];
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Tables and their history. A version, once released, never changes: what is new is a new entry at the
- * end, run on every database that is older.
+ * Tables and their history. A version, once released, never changes: what is new is a new
+ * entry at the end, run on every database that is older.
  *
- * `over_at` in the indexes is 0 while a row is live: one index finds the live rows at start and the old
- * ones to prune, and a claim leaves it alone but for its one entry at the front.
+ * `over_at` in the indexes is 0 while a row is live: one index finds the live rows at
+ * start and the old ones to prune, and a claim leaves it alone but for its one entry at
+ * the front.
  */
 
 #include "base/log.h"
@@ -18,20 +19,26 @@
 
 static const char version_1[] =
     "CREATE TABLE machines ("
-    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pool TEXT, provider TEXT, provider_ref TEXT,"
-    " state TEXT NOT NULL, tier TEXT NOT NULL, image TEXT, image_version TEXT, address TEXT,"
+    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pool TEXT, provider TEXT, "
+    "provider_ref TEXT,"
+    " state TEXT NOT NULL, tier TEXT NOT NULL, image TEXT, image_version TEXT, address "
+    "TEXT,"
     " port INTEGER, reservation TEXT, error TEXT, output TEXT, created_at INTEGER,"
     " ready_at INTEGER, claimed_at INTEGER, ended_at INTEGER);"
     "CREATE INDEX machines_over ON machines"
     " (iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0));"
 
     "CREATE TABLE reservations ("
-    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, uid INTEGER NOT NULL, user TEXT,"
-    " pool TEXT, state TEXT NOT NULL, reason TEXT, error TEXT, path TEXT, miss_reason TEXT,"
+    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, uid INTEGER NOT NULL, "
+    "user TEXT,"
+    " pool TEXT, state TEXT NOT NULL, reason TEXT, error TEXT, path TEXT, miss_reason "
+    "TEXT,"
     " machine TEXT, public_keys TEXT, request_id TEXT, \"group\" TEXT, no_warm INTEGER,"
-    " no_wait INTEGER, hold_ms INTEGER, idle_ms INTEGER, serial INTEGER, created_at INTEGER,"
+    " no_wait INTEGER, hold_ms INTEGER, idle_ms INTEGER, serial INTEGER, created_at "
+    "INTEGER,"
     " ready_at INTEGER, expires_at INTEGER, ended_at INTEGER, usd_per_hour REAL);"
-    "CREATE INDEX reservations_over ON reservations (iif(state = 'ended', max(ended_at, 1), 0));"
+    "CREATE INDEX reservations_over ON reservations (iif(state = 'ended', max(ended_at, "
+    "1), 0));"
     "CREATE UNIQUE INDEX reservations_request ON reservations (uid, request_id)"
     " WHERE request_id IS NOT NULL;"
     "CREATE INDEX reservations_name ON reservations (name);"
@@ -44,11 +51,13 @@ static const char version_1[] =
     "CREATE INDEX steps_open ON steps (state) WHERE state = 'open';"
 
     "CREATE TABLE events ("
-    " seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT NOT NULL, id TEXT, name TEXT, state TEXT,"
+    " seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT NOT NULL, id TEXT, name TEXT, state "
+    "TEXT,"
     " other TEXT, uid INTEGER, detail TEXT);"
 
     "CREATE TABLE pools ("
-    " name TEXT PRIMARY KEY, running INTEGER, stopped INTEGER, hibernated INTEGER, max INTEGER)"
+    " name TEXT PRIMARY KEY, running INTEGER, stopped INTEGER, hibernated INTEGER, max "
+    "INTEGER)"
     " WITHOUT ROWID;"
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 
@@ -76,11 +85,12 @@ migrate(sqlite3 *db, int from, struct err *err)
 {
 	char set_version[64];
 
-	sqlite3_snprintf(sizeof(set_version), set_version, "PRAGMA user_version = %d", from + 1);
+	sqlite3_snprintf(
+	    sizeof(set_version), set_version, "PRAGMA user_version = %d", from + 1);
 	if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
 	    sqlite3_exec(db, versions[from], NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_exec(db, "PRAGMA application_id = " TEXT(APPLICATION_ID), NULL, NULL, NULL) !=
-	        SQLITE_OK ||
+	    sqlite3_exec(db, "PRAGMA application_id = " TEXT(APPLICATION_ID), NULL, NULL,
+		NULL) != SQLITE_OK ||
 	    sqlite3_exec(db, set_version, NULL, NULL, NULL) != SQLITE_OK ||
 	    sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
 		sqlite_fail(db, err, "cannot bring the database up to date");
@@ -106,7 +116,8 @@ sqlite_schema_prepare(sqlite3 *db, struct err *err)
 	}
 	if (version > VERSION) {
 		err_set(err, ERR_INVALID,
-		    "the database is of a newer hearthd (schema %d; this program knows %d)",
+		    "the database is of a newer hearthd (schema %d; this program knows "
+		    "%d)",
 		    version, VERSION);
 		return err_hint(err, "install the newer hearthd again");
 	}

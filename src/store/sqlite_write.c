@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Transactions into the database. A batch is one SQLite transaction, so one fsync serves all of it;
- * each of ours within is whole or absent. One that cannot fail after its first row needs no savepoint,
- * which is most of them.
+ * Transactions into the database. A batch is one SQLite transaction, so one fsync serves
+ * all of it; each of ours within is whole or absent. One that cannot fail after its first
+ * row needs no savepoint, which is most of them.
  */
 
 #include <assert.h>
@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "store/sqlite_impl.h"
 
-#define PRUNE_SLICE "64"   /* rows whose steps go with them, per commit */
+#define PRUNE_SLICE "64" /* rows whose steps go with them, per commit */
 #define PRUNE_EVENTS 512 /* per commit */
 
 enum outcome { APPLIED, REFUSED, BROKEN };
@@ -27,7 +27,8 @@ run(struct sqlite_conn *c, enum stmt_id id, const char *sql, struct err *err)
 		return -1;
 	rc = sqlite3_step(stmt);
 	if (rc != SQLITE_DONE)
-		sqlite_fail(c->db, err, "cannot save"); /* before the reset, which may hide it */
+		sqlite_fail(
+		    c->db, err, "cannot save"); /* before the reset, which may hide it */
 	sqlite3_reset(stmt);
 	return rc == SQLITE_DONE ? 0 : -1;
 }
@@ -61,7 +62,8 @@ put_row(struct sqlite_conn *c, sqlite3_stmt *stmt, struct err *err)
 	int rc = sqlite3_step(stmt);
 	enum outcome out = APPLIED;
 
-	if (rc == SQLITE_CONSTRAINT && sqlite3_extended_errcode(c->db) == SQLITE_CONSTRAINT_UNIQUE) {
+	/* a taken id is an update: it can only be the other one */
+	if (rc == SQLITE_CONSTRAINT_UNIQUE) {
 		err_set(err, ERR_CONFLICT, "request_id");
 		out = REFUSED;
 	} else if (rc != SQLITE_DONE) {
@@ -97,7 +99,8 @@ put_machine_if(struct sqlite_conn *c, const struct store_rec *rec, struct err *e
 	sqlite3_bind_text(stmt, n + 1, expect, -1, SQLITE_STATIC);
 	out = put_row(c, stmt, err);
 	if (out == APPLIED && sqlite3_changes(c->db) == 0) {
-		err_set(err, ERR_CONFLICT, "machine %s is not %s any more", rec->machine.id.s, expect);
+		err_set(err, ERR_CONFLICT, "machine %s is not %s any more",
+		    rec->machine.id.s, expect);
 		return REFUSED;
 	}
 	return out;
@@ -106,8 +109,8 @@ put_machine_if(struct sqlite_conn *c, const struct store_rec *rec, struct err *e
 static enum outcome
 put_pool(struct sqlite_conn *c, const struct store_rec *rec, struct err *err)
 {
-	sqlite3_stmt *stmt = sqlite_stmt(
-	    c, STMT_POOL, "INSERT OR REPLACE INTO pools VALUES (?1, ?2, ?3, ?4, ?5)", err);
+	sqlite3_stmt *stmt = sqlite_stmt(c, STMT_POOL,
+	    "INSERT OR REPLACE INTO pools VALUES (?1, ?2, ?3, ?4, ?5)", err);
 
 	if (!stmt)
 		return BROKEN;
@@ -157,7 +160,7 @@ static bool
 may_be_refused(const struct store_rec *rec)
 {
 	return (rec->kind == REC_MACHINE && rec->expect >= 0) ||
-	    (rec->kind == REC_RESERVATION && rec->reservation.request_id);
+	       (rec->kind == REC_RESERVATION && rec->reservation.request_id);
 }
 
 static bool
@@ -179,7 +182,8 @@ apply(struct sqlite_conn *c, struct store_tx *tx)
 
 	if (savepoint && run(c, STMT_SAVEPOINT, "SAVEPOINT tx", &tx->err) < 0)
 		return BROKEN;
-	for (const struct store_rec *rec = tx->first; rec && out == APPLIED; rec = rec->next)
+	for (const struct store_rec *rec = tx->first; rec && out == APPLIED;
+	     rec = rec->next)
 		out = put_rec(c, rec, &tx->err);
 	if (!savepoint || out == BROKEN)
 		return out;
@@ -227,12 +231,15 @@ sqlite_write_batch(struct sqlite_conn *c, struct store_tx *first)
 	}
 }
 
-/* Removes old rows of one table together with their steps; *ret_n grows by what was removed. */
+/* Removes old rows of one table together with their steps; *ret_n grows by what was
+ * removed. */
 static int
-prune_table(sqlite3 *db, const char *table, const char *over, int64_t before_at, int *ret_n)
+prune_table(
+    sqlite3 *db, const char *table, const char *over, int64_t before_at, int *ret_n)
 {
 	char *sql = sqlite3_mprintf(
-	    "DELETE FROM steps WHERE subject IN (SELECT id FROM %s WHERE %s > 0 AND %s < %lld"
+	    "DELETE FROM steps WHERE subject IN (SELECT id FROM %s WHERE %s > 0 AND %s < "
+	    "%lld"
 	    " ORDER BY %s LIMIT " PRUNE_SLICE ");"
 	    "DELETE FROM %s WHERE n IN (SELECT n FROM %s WHERE %s > 0 AND %s < %lld"
 	    " ORDER BY %s LIMIT " PRUNE_SLICE ");",
@@ -248,8 +255,9 @@ prune_table(sqlite3 *db, const char *table, const char *over, int64_t before_at,
 static int
 prune_events(sqlite3 *db, int keep, int *ret_n)
 {
-	char *sql = sqlite3_mprintf("DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - %d"
-	                            " AND seq < (SELECT min(seq) FROM events) + %d",
+	char *sql = sqlite3_mprintf(
+	    "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - %d"
+	    " AND seq < (SELECT min(seq) FROM events) + %d",
 	    keep, PRUNE_EVENTS);
 	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
 
@@ -262,13 +270,13 @@ static int
 keep_high(sqlite3 *db)
 {
 	return sqlite3_exec(db,
-	           "INSERT INTO high"
-	           " SELECT 'step', max(id) FROM steps HAVING count(*) UNION ALL"
-	           " SELECT 'serial', max(serial) FROM reservations HAVING count(*)"
-	           " ON CONFLICT (what) DO UPDATE SET value = max(value, excluded.value)",
-	           NULL, NULL, NULL) == SQLITE_OK
-	    ? 0
-	    : -1;
+		   "INSERT INTO high"
+		   " SELECT 'step', max(id) FROM steps HAVING count(*) UNION ALL"
+		   " SELECT 'serial', max(serial) FROM reservations HAVING count(*)"
+		   " ON CONFLICT (what) DO UPDATE SET value = max(value, excluded.value)",
+		   NULL, NULL, NULL) == SQLITE_OK
+		   ? 0
+		   : -1;
 }
 
 bool
@@ -279,11 +287,12 @@ sqlite_prune_slice(struct sqlite_conn *c, const struct sqlite_prune *p)
 
 	if (begin(c, &err) == 0) {
 		if (keep_high(c->db) == 0 &&
-		    prune_table(c->db, "reservations", "iif(state = 'ended', max(ended_at, 1), 0)",
-		        p->before_at, &n) == 0 &&
+		    prune_table(c->db, "reservations",
+			"iif(state = 'ended', max(ended_at, 1), 0)", p->before_at,
+			&n) == 0 &&
 		    prune_table(c->db, "machines",
-		        "iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0)", p->before_at,
-		        &n) == 0 &&
+			"iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0)",
+			p->before_at, &n) == 0 &&
 		    prune_events(c->db, p->keep_events, &n) == 0) {
 			if (commit(c, &err) == 0)
 				return n > 0;

@@ -65,7 +65,8 @@ store_tx_machine(struct store_tx *tx, const struct machine *m)
 }
 
 void
-store_tx_machine_if(struct store_tx *tx, const struct machine *m, enum machine_state expect)
+store_tx_machine_if(
+    struct store_tx *tx, const struct machine *m, enum machine_state expect)
 {
 	machine_add(tx, m)->expect = (int)expect;
 }
