@@ -142,6 +142,9 @@ field_path(const struct place *at, const struct field *f, const struct tree *t, 
 
 	if (t->kind != TREE_SCALAR || t->text[0] != '/')
 		return expected(err, at, t, "an absolute path");
+	for (const char *c = t->text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return expected(err, at, t, "a path without control characters");
 	n = strlen(t->text);
 	if (n > (size_t)f->max)
 		return place_err(err, at, t,

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_LAUNCHER_CHILD_H
+#define DAEMON_LAUNCHER_CHILD_H
+
+/*
+ * hearth-launcher as hearthd's child: the only part that stays root. It is forked before
+ * anything else, while hearthd is small and has one thread, and waits; it becomes the
+ * launcher when all that hearthd needs is open, so that a hearthd that cannot start has
+ * disturbed nobody. Its end shows on `pidfd`; hearthd's end shows to it on the lifeline.
+ */
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "daemon/config.h"
+#include "daemon/privilege.h"
+
+struct launcher_child {
+	pid_t pid; /* 0: none */
+	int pidfd;
+	int socket; /* unbound, SOCK_SEQPACKET: the launcher accepts on it once it is
+		       bound and listens */
+	int go;	    /* closing it without launcher_release() ends the child */
+	int lifeline;
+};
+
+#define LAUNCHER_CHILD_NONE                                                              \
+	((struct launcher_child){.pidfd = -1, .socket = -1, .go = -1, .lifeline = -1})
+
+/* Forks. `config_path` is absolute: the file that the launcher may open for us again. */
+int launcher_fork(const struct config *c, const char *config_path,
+    const struct identity *id, struct launcher_child *ret, struct err *err) ERR_CHECK;
+
+/* Lets it become the launcher. */
+int launcher_release(struct launcher_child *l, struct err *err) ERR_CHECK;
+
+/* Ends it, waiting up to two seconds: requests it has begun are finished by processes of
+ * their own. */
+void launcher_end(struct launcher_child *l);
+
+/* How it ended, as in "exit status 1": for a message. Only after `pidfd` has become
+ * readable. */
+void launcher_fate(struct launcher_child *l, char *text, size_t n);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_PROVIDERS_H
+#define DAEMON_PROVIDERS_H
+
+/* From the configuration's words to an open provider. */
+
+#include "base/err.h"
+
+struct config;
+struct config_provider;
+struct provider;
+struct provider_env;
+
+/* Opens the provider `p` of `c`; what it keeps of its own lies in STATE/db. */
+int providers_open(const struct config *c, const struct config_provider *p,
+    const struct provider_env *env, struct provider **ret, struct err *err) ERR_CHECK;
+
+#endif

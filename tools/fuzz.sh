@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Fuzzes every parser for FUZZ_SECONDS each (60), with ASan and UBSan, from its corpus. What crashes stays in
+# build-fuzz/ and its name is printed.
+. "$(dirname "$0")/lib.sh"
+
+tools/deps.sh build test fuzz
+CC=clang tools/build.sh build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+failed=0
+for target in build-fuzz/tests/fuzz/fuzz_*; do
+	[ -x "$target" ] && [ ! -d "$target" ] || continue
+	name=${target##*/fuzz_}
+	mkdir -p "build-fuzz/corpus/$name"
+	say "fuzz $name: ${FUZZ_SECONDS:-60} s"
+	"$target" -max_total_time="${FUZZ_SECONDS:-60}" -print_final_stats=0 -verbosity=0 \
+	    -artifact_prefix="build-fuzz/crash-$name-" "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" || failed=1
+done
+[ $failed = 0 ] || die 'a parser failed; the input is in build-fuzz/crash-*'
+say 'fuzz: nothing found'
