@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_CORE_INTERNAL_H
+#define CORE_CORE_INTERNAL_H
+
+/*
+ * What core's files share. Who moves what:
+ *   machine.c      a machine's state, by its plans and by sightings
+ *   reservation.c  a reservation's state
+ *   claim.c        the guarded transaction that joins the two
+ *   pool.c         how many machines there are: reconcile, back-off, rotation, budget
+ *   recover.c      the start: store, inventories, adoption
+ *   write.c        transactions, events, what happens when the store cannot write
+ */
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "core/core.h"
+#include "core/plan.h"
+#include "provider/provider.h"
+#include "store/store.h"
+
+struct cprovider;
+struct cpool;
+
+struct image {
+	struct list in_core;
+	struct cprovider *provider; /* borrowed */
+	char *name;
+	char *version; /* current; NULL: none yet */
+	int percent;   /* of a build going on, else -1 */
+	char *error;
+};
+
+struct cprovider {
+	struct list in_core;
+	struct core *core;
+	char *name;
+	struct provider *p; /* owned */
+	bool listed;        /* the start's inventory has come */
+	struct timer look;  /* next inventory */
+	struct map strays;  /* ref → struct stray: seen in the last inventory, not ours by the ledger */
+};
+
+/* A machine as core drives it. Its list says where it stands in its pool. */
+struct cmachine {
+	struct machine m;
+	struct core *core;
+	struct cpool *pool;
+	struct list in_pool;
+	struct creservation *reservation; /* borrowed; NULL: none */
+	struct plan_run *run;             /* owned reference; NULL: at rest */
+	int64_t born_ms;
+	int64_t last_seen_ms;
+	int sessions;                     /* -1: not known */
+	bool gone;                        /* sighted GONE: nothing is left to undo */
+	bool seen_ready;                  /* sighted READY, maybe before `launch` answered */
+	int end_attempts;
+	struct timer timer;               /* bounds the wait for ready, paces the end's retries */
+	int setup_next;                   /* next setup command */
+};
+
+struct certs;
+struct reserve_op;
+
+struct creservation {
+	struct reservation r;
+	struct core *core;
+	struct cpool *pool;
+	struct list in_pool;     /* waiting or served */
+	struct list in_core;
+	struct cmachine *machine;/* borrowed; NULL: none yet, or gone */
+	struct cmachine *launching; /* borrowed; the cold launch made for it, while it is one */
+	struct plan_run *run;    /* owned reference; NULL: at rest */
+	struct list waiters;
+	struct timer timer;      /* expiry or idleness, whichever is sooner */
+	char *owner_name;        /* key in names: "UID:NAME"; owned */
+	char *known_hosts;       /* owned: the line of the last view */
+	char *request_key;       /* key in requests: "UID:REQUEST"; owned; NULL: none */
+	struct timer contact;    /* first contact is looked at a little after the claim */
+	struct timer push_again;
+	struct plan_run *push;   /* owned reference: a deadline on its way after an extension */
+	int64_t idle_since_ms;
+	int launches;            /* cold launches made for it that failed */
+	int swaps;
+	bool durable;            /* the store has it */
+	bool claiming;           /* a claim is on its way to the store */
+	bool end_durable;        /* ENDED, and the store knows */
+	struct reserve_op *op;   /* borrowed: the request it was made by, until that is answered */
+	bool settled;            /* the request has counted it */
+	struct certs *certs;     /* owned: made by the step `certificate` for the first view */
+};
+
+#define LAUNCH_SAMPLES 15
+#define SHAPE_MAX 20
+
+struct cpool {
+	struct pool p;       /* settings in force */
+	int configured[4];   /* running, stopped, hibernated, max of the file */
+	int set[4];          /* by an operator; -1: not */
+	struct core *core;
+	struct list in_core;
+	struct cprovider *provider;
+	struct image *image;
+	bool gone;           /* no longer in the configuration */
+	struct list ready;   /* oldest first */
+	struct list claiming;/* ready, a claim is on its way to the store */
+	struct list launching;
+	struct list claimed;
+	struct list ending;
+	struct list failed;  /* the last few, for `machine show` */
+	int n_ready, n_claiming, n_launching, n_claimed, n_ending, n_failed; /* n_ready counts claiming */
+	struct list waiting; /* reservations without a machine, in order */
+	struct list served;
+	int n_waiting;
+	struct timer wake;
+	int failures;        /* launches in a row */
+	int64_t backoff_until_ms;
+	char *last_error;
+	int64_t samples[LAUNCH_SAMPLES]; /* ms of the last launches */
+	int n_samples;
+	char shape[SHAPE_MAX]; /* of the settings that a machine is made by */
+	int64_t shaped_at;   /* machines made before are replaced */
+	int64_t spend_day;   /* days since 1970 */
+	double spent_usd;    /* that day, by machines that have ended */
+};
+
+struct event_node;
+
+/* The transaction that gathers what this round of the loop changes. */
+struct cwrite {
+	struct store_tx *tx;
+	struct event_node *events;
+	struct event_node **events_end;
+	struct cthen *thens;
+	struct cthen **thens_end;
+};
+
+struct counters {
+	uint64_t reservations[PATH_KIND_MAX]; /* by path, when first active */
+	uint64_t ended[END_REASON_MAX];
+	uint64_t conflicts, swaps, deaths, launches, launch_failures, strays_ended, write_failures;
+	uint64_t active_ms_sum, active_ms_n;
+	uint64_t active_ms_bucket[10];
+};
+
+struct core {
+	struct core_options opt;
+	struct clock *clock;
+	struct store *store;
+	struct list providers, pools, images, subscriptions, audits;
+	struct list live;          /* reservations, oldest first */
+	struct map machines;       /* id → cmachine */
+	struct map reservations;   /* id → creservation */
+	struct map names;          /* "UID:NAME" → creservation, not ended */
+	struct map requests;       /* "UID:REQUEST" → creservation */
+	struct map pools_by_name;
+	int64_t last_step, last_event;
+	uint64_t last_serial;
+	struct cwrite *pending;
+	struct timer flush;
+	struct timer rewrite;      /* on: the store refused a write; everything is written anew */
+	struct list deferred;
+	struct timer defer;
+	struct counters n;
+	bool host_restarted;       /* the boot id differs from the stored one */
+	bool started;
+	bool closing;
+	char *user_ca_line; /* public */
+};
+
+/* For an answer that must find its object anew: it may be gone by then. */
+struct id_of {
+	struct core *core;
+	struct id id;
+};
+
+/* ---- write.c ---- */
+
+/* The transaction of this round of the loop, submitted before the loop waits again. Rows put into it are
+   written even when the store fails for a while. */
+struct store_tx *core_tx(struct core *c);
+
+/* Called when that transaction is durable, or has failed. */
+void core_tx_then(struct core *c, core_done_fn fn, void *arg);
+
+/* Submits what is gathered; a transaction of one's own must come behind it. */
+void core_flush(struct core *c);
+
+/* A transaction of its own, for a claim: fails alone. Events put with core_event_in() are published when
+   it is durable. */
+struct cwrite *cwrite_new(struct core *c);
+void cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg);
+
+/* Puts the event of a change into a write (NULL: core_tx's). */
+void core_event_machine_as(struct core *c, struct cwrite *w, const struct cmachine *m, const struct machine *row);
+void core_event_reservation(struct core *c, struct cwrite *w, const struct creservation *r, const char *detail);
+void core_event_pool(struct core *c, const struct cpool *p, const char *state, const char *detail);
+
+void core_save_machine(struct cmachine *m);          /* row and event into core_tx */
+void core_save_reservation(struct creservation *r);  /* likewise */
+
+int64_t core_next_step(struct core *c);
+
+/* Calls fn later. */
+void core_defer(struct core *c, void (*fn)(void *arg), void *arg);
+void core_write_close(struct core *c);
+
+/* ---- machine.c ---- */
+
+enum { LAUNCH_STEP_LAUNCH, LAUNCH_STEP_READY, LAUNCH_STEP_SETUP };
+enum { END_STEP_TERMINATE, END_STEP_GONE };
+
+/* Begins a launch; `r` may be NULL. */
+struct cmachine *machine_launch(struct cpool *p, struct creservation *r);
+
+/* Ends it, whatever it is doing; `why` (may be NULL) becomes its error. Idempotent. */
+void machine_end(struct cmachine *m, const char *why);
+void machine_move(struct cmachine *m, enum machine_state to);
+
+/* The start: it was ending when the daemon stopped. */
+void machine_end_again(struct cmachine *m);
+
+/* The plan a machine's step of that name is in. */
+const struct plan *machine_plan_of(const char *step);
+
+/* The claim is durable: from the claiming list to the claimed one. The row is the claim's own. */
+void machine_claimed(struct cmachine *m, struct creservation *r);
+void machine_sighted(struct cmachine *m, const struct sighting *s);
+struct cmachine *machine_new(struct cpool *p, const struct machine *row); /* in memory; row copied */
+void machine_free(struct cmachine *m);
+bool machine_healthy(const struct cmachine *m);
+bool machine_current(const struct cmachine *m); /* right image version, not too old */
+struct list *machine_place(struct cmachine *m);
+double machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at);
+int64_t machine_lease_s(const struct cpool *p);
+
+/* ---- claim.c ---- */
+
+/* The oldest ready machine a claim may take now, or NULL and why not. */
+struct cmachine *claim_candidate(struct cpool *p, const char **ret_why);
+
+/* Joins r and a ready machine in one guarded transaction; then reservation_claimed() or, when it could
+   not be written, reservation_claim_failed(). A machine lost to another daemon is given up by itself. */
+void claim_start(struct creservation *r, struct cmachine *m);
+
+/* ---- reservation.c ---- */
+
+enum { HOLD_STEP_MACHINE, HOLD_STEP_CLAIM, HOLD_STEP_CERTIFICATE, HOLD_STEP_DEADLINE, HOLD_STEP_CONTACT };
+
+struct creservation *reservation_new(struct core *c, const struct reservation *row);
+void reservation_free(struct creservation *r);
+
+/* Nothing ready for it: waits in its pool's line, where pool.c serves it. */
+void reservation_wait_in_line(struct creservation *r, const char *miss_reason);
+void reservation_moved(struct creservation *r, enum reservation_state to); /* row, event, waiters */
+void reservation_claimed(struct creservation *r);
+void reservation_claim_failed(struct creservation *r, const struct err *err);
+void reservation_machine_gone(struct creservation *r, const char *why); /* its machine died */
+void reservation_launch_failed(struct creservation *r, const char *why);
+void reservation_end(struct creservation *r, enum end_reason reason, const char *error);
+void reservation_undone(struct creservation *r); /* its machine is gone; may free r */
+void reservation_set_timer(struct creservation *r);
+void reservation_push_deadline(struct creservation *r);
+void reservation_plan_new(struct creservation *r);
+const struct plan *reservation_plan(void);
+void reservation_take(struct creservation *r, struct cmachine *m); /* begins the claim */
+void reservation_discard(struct creservation *r); /* not stored, not to be */
+void reservation_let_go(struct creservation *r);  /* frees it if nothing holds it any more */
+
+/* ---- view.c ---- */
+
+struct certs {
+	char *lines[CORE_KEYS_MAX];
+	int n;
+};
+void certs_free(struct certs **cs); /* sets it to NULL; NULL is fine */
+
+/* Signs a certificate for each key (n = 0: the reservation's own) until its deadline. *ret is new. */
+int certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n, struct certs **ret,
+    struct err *err) ERR_CHECK;
+
+/* A view of a live reservation, or (m = NULL) of a stored row. `certs` may be NULL. All is borrowed. */
+struct reservation_view view_of(struct creservation *r, const struct certs *certs);
+struct reservation_view view_of_row(const struct reservation *row);
+
+/* ---- pool.c ---- */
+
+void pool_wake(struct cpool *p); /* reconciles later in this round of the loop */
+void pool_launch_ok(struct cpool *p, int64_t ms);
+void pool_launch_failed(struct cpool *p, const char *why);
+bool pool_may_launch(struct cpool *p, const char **ret_why);
+int pool_total(const struct cpool *p);
+int pool_line_without_launch(const struct cpool *p); /* waiting ones that no launch is made for */
+int64_t pool_launch_ms(const struct cpool *p);
+double pool_usd_per_hour(const struct cpool *p);
+void pool_spent(struct cpool *p, const struct machine *m);
+void pool_restore_settings(struct core *c, const char *name, const int settings[4]);
+void pool_restore_shape(struct core *c, const char *name, const char *value);
+void pool_restore_spent(struct core *c, const char *name, const char *value);
+void pool_save_shape(struct cpool *p);
+struct cpool *pool_find(struct core *c, const char *name);
+struct cpool *pool_new(struct core *c, const struct pool *settings);
+void pool_free(struct cpool *p);
+
+/* ---- recover.c ---- */
+
+void core_sighting(void *arg, const struct sighting *s);
+void core_image(void *arg, const char *image, const char *version, int percent, const char *error);
+void provider_look(void *arg); /* one inventory, and what follows from it */
+
+void strays_free(struct cprovider *pr);
+
+/* ---- request.c ---- */
+
+/* As core_get, at once and without certificates. */
+void core_show(struct core *c, const struct core_caller *who, const char *key, core_view_fn done, void *arg);
+
+/* ---- audit.c ---- */
+
+void audits_close(struct core *c, const struct err *err);
+
+/* ---- core.c ---- */
+
+struct image *image_get(struct cprovider *pr, const char *name);
+
+#endif

@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "ssh/ca.h"
+#include "ssh/hostkey.h"
+
+#define READY_TIMEOUT_MS (5 * 60 * 1000)
+#define GONE_TIMEOUT_MS (60 * 1000)
+#define END_RETRY_MAX_MS (60 * 1000)
+#define SEEN_WITHIN_MS 1000
+#define FAILED_KEPT 5
+#define LEASE_SLACK_S 3600
+#define BACKDATE_S 300 /* clocks differ */
+
+static const struct plan launch_plan, end_plan;
+
+/* An answer on its way: holds the run, and with it the question whether anybody still waits. */
+static struct cmachine *
+owner_of(struct plan_run *run)
+{
+	return run->over ? NULL : run->owner;
+}
+
+struct list *
+machine_place(struct cmachine *m)
+{
+	switch (m->m.state) {
+	case MACHINE_READY:
+		return &m->pool->ready;
+	case MACHINE_CLAIMED:
+		return &m->pool->claimed;
+	case MACHINE_TERMINATING:
+		return &m->pool->ending;
+	case MACHINE_FAILED:
+		return m->run || timer_is_on(&m->timer) ? &m->pool->ending : &m->pool->failed;
+	default:
+		return &m->pool->launching;
+	}
+}
+
+static int *
+count_of(struct cpool *p, const struct list *l)
+{
+	return l == &p->launching ? &p->n_launching
+	    : l == &p->claimed    ? &p->n_claimed
+	    : l == &p->ending     ? &p->n_ending
+	    : l == &p->failed     ? &p->n_failed
+	                          : &p->n_ready;
+}
+
+/* Puts it on the list of its state; `was` is the list it leaves (NULL: none). */
+static void
+place(struct cmachine *m, struct list *was)
+{
+	struct list *now = machine_place(m);
+
+	if (was)
+		--*count_of(m->pool, was);
+	++*count_of(m->pool, now);
+	list_remove(&m->in_pool);
+	list_push_back(now, &m->in_pool);
+}
+
+void
+machine_move(struct cmachine *m, enum machine_state to)
+{
+	struct list *was = machine_place(m);
+
+	assert(machine_may_move(m->m.state, to));
+	log_debug("machine %s: %s -> %s", m->m.id.s, machine_state_name(m->m.state),
+	    machine_state_name(to));
+	m->m.state = to;
+	if (to == MACHINE_TERMINATED || to == MACHINE_FAILED)
+		m->m.ended_at = clock_wall_ms(m->core->clock);
+	place(m, was);
+	core_save_machine(m);
+	pool_wake(m->pool);
+}
+
+struct cmachine *
+machine_new(struct cpool *p, const struct machine *row)
+{
+	struct cmachine *m = xnew(struct cmachine);
+
+	machine_copy(&m->m, row);
+	m->core = p->core;
+	m->pool = p;
+	m->sessions = -1;
+	m->born_ms = clock_now_ms(p->core->clock) -
+	    (clock_wall_ms(p->core->clock) - row->created_at);
+	list_init(&m->in_pool);
+	place(m, NULL);
+	map_put(&p->core->machines, m->m.id.s, m);
+	return m;
+}
+
+void
+machine_free(struct cmachine *m)
+{
+	--*count_of(m->pool, machine_place(m));
+	list_remove(&m->in_pool);
+	plan_run_drop(m->run);
+	timer_off(&m->timer);
+	map_remove(&m->core->machines, m->m.id.s);
+	machine_fini(&m->m);
+	free(m);
+}
+
+bool
+machine_healthy(const struct cmachine *m)
+{
+	return m->pool->provider->p->sees_death ||
+	    clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS;
+}
+
+bool
+machine_current(const struct cmachine *m)
+{
+	const struct cpool *p = m->pool;
+	int64_t age = clock_now_ms(m->core->clock) - m->born_ms;
+
+	if (p->image->version && m->m.image_version &&
+	    strcmp(p->image->version, m->m.image_version) != 0)
+		return false;
+	return m->m.created_at >= p->shaped_at && strcmp(m->m.image, p->p.image) == 0 &&
+	    (!p->p.max_age_ms || age < p->p.max_age_ms);
+}
+
+int64_t
+machine_lease_s(const struct cpool *p)
+{
+	return (p->p.max_age_ms + p->core->opt.max_hold_ms) / 1000 + LEASE_SLACK_S;
+}
+
+double
+machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at)
+{
+	double rate = p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->p->usd_per_hour;
+
+	return to_at > from_at ? rate * (double)(to_at - from_at) / 3600000.0 : 0;
+}
+
+/* ---- the launch plan ---- */
+
+struct cmachine *
+machine_launch(struct cpool *p, struct creservation *r)
+{
+	struct core *c = p->core;
+	struct machine row = {
+	    .id = id_new('m'),
+	    .pool = p->p.name,
+	    .provider = p->provider->name,
+	    .image = p->p.image,
+	    .image_version = p->image->version,
+	    .state = MACHINE_LAUNCHING,
+	    .created_at = clock_wall_ms(c->clock),
+	};
+	struct cmachine *m = machine_new(p, &row);
+
+	m->reservation = r;
+	if (r) {
+		m->m.reservation = r->r.id;
+		r->launching = m;
+	}
+	c->n.launches++;
+	core_save_machine(m);
+	m->run = plan_run_new(c, &launch_plan, m, m->m.id, r ? r->launches + 1 : 1);
+	xstrset(&m->run->rows[LAUNCH_STEP_LAUNCH].token, m->m.id.s);
+	if (p->p.n_setup == 0)
+		plan_run_skip(m->run, LAUNCH_STEP_SETUP);
+	plan_run_start(m->run);
+	return m;
+}
+
+static void
+launch_answered(void *arg, const char *ref, const struct err *err)
+{
+	struct plan_run *run = arg;
+	struct cmachine *m = owner_of(run);
+
+	if (m && plan_step_running(run, LAUNCH_STEP_LAUNCH)) {
+		if (err->code == ERR_NONE) {
+			xstrset(&m->m.provider_ref, ref);
+			core_save_machine(m);
+			plan_step_done(run, LAUNCH_STEP_LAUNCH, ref, 0);
+		} else {
+			plan_step_failed(run, LAUNCH_STEP_LAUNCH, err);
+		}
+	}
+	plan_run_unref(run);
+}
+
+static void
+launch_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+	struct core *c = run->core;
+	struct cpool *p = m->pool;
+	struct ssh_hostkey key = {0};
+	const char *principal = m->m.id.s;
+	int64_t now_s = clock_wall_ms(c->clock) / 1000;
+	struct ssh_cert_spec spec = {
+	    .kind = SSH_CERT_HOST,
+	    .serial = ++c->last_serial,
+	    .key_id = m->m.id.s,
+	    .principals = &principal,
+	    .principals_n = 1,
+	    .valid_after = (uint64_t)(now_s - BACKDATE_S),
+	    .valid_before = (uint64_t)(now_s + machine_lease_s(p) + BACKDATE_S),
+	};
+	char *cert = NULL;
+	struct err err;
+
+	if (ssh_hostkey_generate(m->m.id.s, &key, &err) < 0 ||
+	    ssh_ca_sign(c->opt.host_ca, &key.pub, &spec, &cert, &err) < 0) {
+		ssh_hostkey_fini(&key);
+		plan_step_failed(run, i, &err);
+		return;
+	}
+	p->provider->p->ops->launch(p->provider->p,
+	    &(struct launch_spec){
+	        .token = m->m.id.s,
+	        .pool = p->p.name,
+	        .image = m->m.image,
+	        .image_version = m->m.image_version,
+	        .memory_bytes = p->p.memory_bytes,
+	        .cpu_milli = p->p.cpu_milli,
+	        .pids_max = p->p.pids_max,
+	        .nesting = p->p.nesting,
+	        .lease_s = machine_lease_s(p),
+	        .hostname = m->m.id.s,
+	        .host_key = key.text.data,
+	        .host_cert = cert,
+	        .user_ca = c->user_ca_line,
+	    },
+	    launch_answered, plan_run_ref(run));
+	ssh_hostkey_fini(&key);
+	free(cert);
+}
+
+static void
+ready_overdue(void *arg)
+{
+	struct cmachine *m = arg;
+	struct err err;
+
+	err_set(&err, ERR_UNAVAILABLE, "no ssh within %d s", READY_TIMEOUT_MS / 1000);
+	if (plan_step_running(m->run, LAUNCH_STEP_READY))
+		plan_step_failed(m->run, LAUNCH_STEP_READY, &err);
+}
+
+static void
+ready_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+
+	if (m->seen_ready)
+		plan_step_done(run, i, NULL, 0);
+	else
+		timer_set(run->core->clock, &m->timer, READY_TIMEOUT_MS, ready_overdue, m);
+}
+
+static void setup_start(struct plan_run *run, int i);
+
+static void
+setup_answered(void *arg, int exit_code, const char *output, const struct err *why)
+{
+	struct plan_run *run = arg;
+	struct cmachine *m = owner_of(run);
+	struct err err;
+
+	if (m && plan_step_running(run, LAUNCH_STEP_SETUP)) {
+		int i = m->setup_next++;
+
+		if (why->code == ERR_NONE && exit_code == 0) {
+			setup_start(run, LAUNCH_STEP_SETUP);
+		} else {
+			if (why->code == ERR_NONE)
+				err_set(&err, ERR_INTERNAL, "setup command %d exited %d: %.80s",
+				    i + 1, exit_code, m->pool->p.setup[i]);
+			else {
+				err = *why;
+				err_wrap(&err, "setup command %d", i + 1);
+			}
+			xstrset(&m->m.output, output);
+			plan_step_failed(run, LAUNCH_STEP_SETUP, &err);
+		}
+	}
+	plan_run_unref(run);
+}
+
+static void
+setup_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+	struct cpool *p = m->pool;
+
+	if (m->setup_next >= p->p.n_setup) {
+		plan_step_done(run, i, NULL, 0);
+		return;
+	}
+	p->provider->p->ops->setup(p->provider->p, m->m.id.s, m->m.provider_ref,
+	    p->p.setup[m->setup_next], p->p.setup_timeout_ms, setup_answered, plan_run_ref(run));
+}
+
+static void
+begin_end(struct cmachine *m)
+{
+	timer_off(&m->timer);
+	plan_run_drop(m->run);
+	m->run = plan_run_new(m->core, &end_plan, m, m->m.id, ++m->end_attempts);
+	xstrset(&m->run->rows[END_STEP_TERMINATE].token, m->m.id.s);
+	xstrset(&m->run->rows[END_STEP_TERMINATE].resource, m->m.provider_ref);
+	plan_run_start(m->run);
+}
+
+/* The launch may have happened, whatever was answered: only an end makes sure. */
+static void
+launch_undo(struct plan_run *run, int i)
+{
+	begin_end(run->owner);
+}
+
+/* No longer the cold launch of a reservation: a spare like any other, or on its way out. */
+static struct creservation *
+disown(struct cmachine *m)
+{
+	struct creservation *r = m->reservation;
+
+	if (r && r->launching == m) {
+		r->launching = NULL;
+		m->reservation = NULL;
+		return r;
+	}
+	return NULL;
+}
+
+static void
+launch_finished(struct plan_run *run, const struct err *err)
+{
+	struct cmachine *m = run->owner;
+	struct creservation *r;
+
+	timer_off(&m->timer);
+	if (err->code == ERR_NONE) {
+		plan_run_drop(m->run);
+		m->run = NULL;
+		m->m.ready_at = clock_wall_ms(m->core->clock);
+		pool_launch_ok(m->pool, m->m.ready_at - m->m.created_at);
+		machine_move(m, MACHINE_READY);
+		return;
+	}
+	if (m->run == run) { /* nothing was started, so nothing is undone */
+		plan_run_drop(m->run);
+		m->run = NULL;
+	}
+	r = disown(m);
+	xstrset(&m->m.error, err->msg);
+	if (err->code == ERR_CANCELLED) {
+		machine_move(m, MACHINE_TERMINATING);
+		if (!m->run)
+			begin_end(m);
+		return;
+	}
+	machine_move(m, MACHINE_FAILED);
+	m->core->n.launch_failures++;
+	pool_launch_failed(m->pool, err->msg);
+	if (r)
+		reservation_launch_failed(r, err->msg);
+}
+
+static const struct plan launch_plan = {
+    .name = "launch",
+    .n = 3,
+    .steps =
+        {
+            [LAUNCH_STEP_LAUNCH] = {.name = "launch",
+                .effect = true,
+                .start = launch_start,
+                .undo = launch_undo},
+            [LAUNCH_STEP_READY] = {.name = "ready",
+                .waits_for = 1u << LAUNCH_STEP_LAUNCH,
+                .start = ready_start},
+            [LAUNCH_STEP_SETUP] = {.name = "setup",
+                .waits_for = 1u << LAUNCH_STEP_READY,
+                .effect = true,
+                .start = setup_start},
+        },
+    .finished = launch_finished,
+};
+
+/* ---- the end plan ---- */
+
+static void
+terminate_answered(void *arg, const struct err *err)
+{
+	struct plan_run *run = arg;
+	struct cmachine *m = owner_of(run);
+
+	if (m && plan_step_running(run, END_STEP_TERMINATE)) {
+		if (err->code == ERR_NONE)
+			plan_step_done(run, END_STEP_TERMINATE, NULL, 0);
+		else
+			plan_step_failed(run, END_STEP_TERMINATE, err);
+	}
+	plan_run_unref(run);
+}
+
+static void
+terminate_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+	struct provider *p = m->pool->provider->p;
+
+	if (m->gone)
+		plan_step_done(run, i, NULL, 0);
+	else
+		p->ops->terminate(
+		    p, m->m.id.s, m->m.provider_ref, terminate_answered, plan_run_ref(run));
+}
+
+static void
+gone_overdue(void *arg)
+{
+	struct cmachine *m = arg;
+	struct err err;
+
+	err_set(&err, ERR_UNAVAILABLE, "still there %d s after it was terminated",
+	    GONE_TIMEOUT_MS / 1000);
+	if (plan_step_running(m->run, END_STEP_GONE))
+		plan_step_failed(m->run, END_STEP_GONE, &err);
+}
+
+static void
+gone_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+
+	if (m->gone)
+		plan_step_done(run, i, NULL, 0);
+	else
+		timer_set(run->core->clock, &m->timer, GONE_TIMEOUT_MS, gone_overdue, m);
+}
+
+static void
+end_again(void *arg)
+{
+	begin_end(arg);
+}
+
+/* Out of memory with it, except for the last few that failed: `machine show` explains them. */
+static void
+machine_over(struct cmachine *m)
+{
+	struct cpool *p = m->pool;
+	struct creservation *r = m->reservation;
+
+	pool_spent(p, &m->m);
+	m->reservation = NULL;
+	if (m->m.state == MACHINE_FAILED) {
+		--p->n_ending;
+		++p->n_failed;
+		list_remove(&m->in_pool);
+		list_push_back(&p->failed, &m->in_pool);
+		m = p->n_failed > FAILED_KEPT
+		    ? list_entry(p->failed.next, struct cmachine, in_pool)
+		    : NULL;
+	} else {
+		m->m.state = MACHINE_TERMINATED;
+		m->m.ended_at = clock_wall_ms(m->core->clock);
+		core_save_machine(m);
+		m->m.state = MACHINE_TERMINATING; /* still on that list, until freed below */
+	}
+	if (r && r->machine == m)
+		r->machine = NULL;
+	if (m)
+		machine_free(m);
+	if (r)
+		reservation_undone(r);
+	pool_wake(p);
+}
+
+static void
+end_finished(struct plan_run *run, const struct err *err)
+{
+	struct cmachine *m = run->owner;
+	int64_t delay = 1000;
+
+	plan_run_drop(m->run);
+	timer_off(&m->timer);
+	if (err->code == ERR_NONE) {
+		m->run = NULL;
+		machine_over(m);
+		return;
+	}
+	m->run = NULL;
+	for (int i = 1; i < m->end_attempts && delay < END_RETRY_MAX_MS; i++)
+		delay *= 2;
+	log_warn("machine %s: terminate: %s; trying again in %d s", m->m.id.s, err->msg,
+	    (int)(delay / 1000));
+	timer_set(m->core->clock, &m->timer, delay, end_again, m);
+}
+
+static const struct plan end_plan = {
+    .name = "end",
+    .n = 2,
+    .steps =
+        {
+            [END_STEP_TERMINATE] = {.name = "terminate",
+                .effect = true,
+                .start = terminate_start},
+            [END_STEP_GONE] = {.name = "gone",
+                .waits_for = 1u << END_STEP_TERMINATE,
+                .start = gone_start},
+        },
+    .finished = end_finished,
+};
+
+void
+machine_end(struct cmachine *m, const char *why)
+{
+	switch (m->m.state) {
+	case MACHINE_LAUNCHING:
+	case MACHINE_STARTING:
+		if (m->run) {
+			struct err err;
+
+			err_set(&err, ERR_CANCELLED, "%s", why ? why : "no longer needed");
+			plan_run_cancel(m->run, &err);
+			return;
+		}
+		break; /* found so at the start, before its launch went on */
+	case MACHINE_TERMINATING:
+	case MACHINE_TERMINATED:
+	case MACHINE_FAILED:
+		return;
+	default:
+		break;
+	}
+	disown(m);
+	if (why)
+		xstrset(&m->m.error, why);
+	machine_move(m, MACHINE_TERMINATING);
+	begin_end(m);
+}
+
+void
+machine_end_again(struct cmachine *m)
+{
+	begin_end(m);
+}
+
+const struct plan *
+machine_plan_of(const char *step)
+{
+	for (int i = 0; i < end_plan.n; i++)
+		if (strcmp(end_plan.steps[i].name, step) == 0)
+			return &end_plan;
+	return &launch_plan;
+}
+
+/* ---- what is seen of it ---- */
+
+static void
+died(struct cmachine *m, const struct sighting *s)
+{
+	char why[192];
+	struct err err;
+	enum machine_state state = m->m.state;
+
+	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s", s->error ? ": " : "",
+	    s->error ? s->error : "");
+	m->gone = s->state == SIGHTING_GONE;
+	if (state == MACHINE_LAUNCHING) {
+		err_set(&err, ERR_UNAVAILABLE, "%s", why);
+		for (int i = 0; m->run && i < m->run->plan->n; i++)
+			if (m->run->state[i] == RUN_STARTED && m->run->plan == &launch_plan) {
+				plan_step_failed(m->run, i, &err);
+				return;
+			}
+		machine_end(m, why);
+	} else if (state == MACHINE_READY || state == MACHINE_CLAIMED) {
+		struct creservation *r = m->reservation;
+
+		m->core->n.deaths++;
+		if (state == MACHINE_READY)
+			log_warn("machine %s: %s; it was ready", m->m.id.s, why);
+		if (r && state == MACHINE_CLAIMED)
+			reservation_machine_gone(r, why);
+		if (m->m.state == state)
+			machine_end(m, why);
+	} else if (m->gone && m->run && m->run->plan == &end_plan) {
+		if (plan_step_running(m->run, END_STEP_GONE))
+			plan_step_done(m->run, END_STEP_GONE, NULL, s->resolution_ms);
+	}
+}
+
+void
+machine_sighted(struct cmachine *m, const struct sighting *s)
+{
+	int64_t now = clock_now_ms(m->core->clock);
+
+	m->last_seen_ms = now;
+	if (s->address && (!m->m.address || strcmp(m->m.address, s->address) != 0))
+		xstrset(&m->m.address, s->address);
+	if (s->port)
+		m->m.port = s->port;
+	if (s->ref && !m->m.provider_ref)
+		xstrset(&m->m.provider_ref, s->ref);
+	if (s->sessions >= 0 && s->sessions != m->sessions) {
+		struct creservation *r = m->m.state == MACHINE_CLAIMED ? m->reservation : NULL;
+
+		m->sessions = s->sessions;
+		if (r) {
+			r->idle_since_ms = now;
+			reservation_set_timer(r);
+		}
+	}
+	switch (s->state) {
+	case SIGHTING_READY:
+		m->seen_ready = true;
+		if (m->m.state == MACHINE_LAUNCHING && m->run && m->run->plan == &launch_plan &&
+		    plan_step_running(m->run, LAUNCH_STEP_READY))
+			plan_step_done(m->run, LAUNCH_STEP_READY, NULL, s->resolution_ms);
+		break;
+	case SIGHTING_GONE:
+	case SIGHTING_DEAD:
+		died(m, s);
+		break;
+	default:
+		break;
+	}
+}
+
+void
+machine_claimed(struct cmachine *m, struct creservation *r)
+{
+	struct list *was = machine_place(m);
+
+	m->m.state = MACHINE_CLAIMED;
+	m->m.reservation = r->r.id;
+	m->m.claimed_at = clock_wall_ms(m->core->clock);
+	m->reservation = r;
+	r->machine = m;
+	if (r->launching == m)
+		r->launching = NULL;
+	place(m, was);
+}

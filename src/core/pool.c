@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "core/request.h"
+
+#define BACKOFF_FIRST_MS 1000
+#define BACKOFF_MAX_MS (5 * 60 * 1000)
+#define LAUNCHING_MAX 128 /* of one pool at a time: the provider is not helped by more */
+#define DAY_MS 86400000
+
+static void reconcile(void *arg);
+
+struct cpool *
+pool_find(struct core *c, const char *name)
+{
+	return map_get(&c->pools_by_name, name);
+}
+
+struct cpool *
+pool_new(struct core *c, const struct pool *settings)
+{
+	struct cpool *p = xnew(struct cpool);
+
+	p->core = c;
+	pool_copy(&p->p, settings);
+	for (int i = 0; i < 4; i++)
+		p->set[i] = -1;
+	list_init(&p->ready);
+	list_init(&p->claiming);
+	list_init(&p->launching);
+	list_init(&p->claimed);
+	list_init(&p->ending);
+	list_init(&p->failed);
+	list_init(&p->waiting);
+	list_init(&p->served);
+	list_push_back(&c->pools, &p->in_core);
+	map_put(&c->pools_by_name, p->p.name, p);
+	return p;
+}
+
+void
+pool_free(struct cpool *p)
+{
+	timer_off(&p->wake);
+	map_remove(&p->core->pools_by_name, p->p.name);
+	list_remove(&p->in_core);
+	free(p->last_error);
+	pool_fini(&p->p);
+	free(p);
+}
+
+int
+pool_total(const struct cpool *p)
+{
+	return p->n_launching + p->n_ready + p->n_claimed + p->n_ending;
+}
+
+int
+pool_line_without_launch(const struct cpool *p)
+{
+	const struct creservation *r;
+	int n = 0;
+
+	list_for_each (r, &p->waiting, in_pool)
+		n += !r->launching && !r->claiming;
+	return n;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int64_t
+pool_launch_ms(const struct cpool *p)
+{
+	int64_t s[LAUNCH_SAMPLES];
+	int n = p->n_samples < LAUNCH_SAMPLES ? p->n_samples : LAUNCH_SAMPLES;
+
+	if (n == 0)
+		return 0;
+	memcpy(s, p->samples, sizeof(s[0]) * (size_t)n);
+	qsort(s, (size_t)n, sizeof(s[0]), by_value);
+	return s[n / 2];
+}
+
+/* ---- money ---- */
+
+static void
+new_day(struct cpool *p)
+{
+	int64_t today = clock_wall_ms(p->core->clock) / DAY_MS;
+
+	if (p->spend_day != today) {
+		p->spend_day = today;
+		p->spent_usd = 0;
+	}
+}
+
+static double
+cost_today(const struct cpool *p, const struct machine *m)
+{
+	int64_t start = p->spend_day * DAY_MS;
+	int64_t from = m->created_at > start ? m->created_at : start;
+
+	return machine_cost(p, from, m->ended_at ? m->ended_at : clock_wall_ms(p->core->clock));
+}
+
+void
+pool_spent(struct cpool *p, const struct machine *m)
+{
+	char key[96], value[64];
+	struct machine ended = *m;
+
+	if (p->p.max_usd_per_day <= 0)
+		return;
+	new_day(p);
+	if (!ended.ended_at)
+		ended.ended_at = clock_wall_ms(p->core->clock);
+	p->spent_usd += cost_today(p, &ended);
+	(void)snprintf(key, sizeof(key), "spent:%s", p->p.name);
+	(void)snprintf(value, sizeof(value), "%lld %.9f", (long long)p->spend_day, p->spent_usd);
+	store_tx_meta(core_tx(p->core), key, value);
+}
+
+static double
+spent_today(struct cpool *p)
+{
+	struct list *lists[] = {
+	    &p->ready, &p->claiming, &p->launching, &p->claimed, &p->ending};
+	struct cmachine *m;
+	double usd;
+
+	new_day(p);
+	usd = p->spent_usd;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_for_each (m, lists[i], in_pool)
+			usd += cost_today(p, &m->m);
+	return usd;
+}
+
+static bool
+budget_spent(struct cpool *p)
+{
+	return p->p.max_usd_per_day > 0 && spent_today(p) >= p->p.max_usd_per_day;
+}
+
+double
+pool_usd_per_hour(const struct cpool *p)
+{
+	return machine_cost(p, 0, 3600000) * pool_total(p);
+}
+
+/* ---- launches that fail ---- */
+
+static void
+set_error(struct cpool *p, const char *error)
+{
+	if (error && p->last_error && strcmp(error, p->last_error) == 0)
+		return;
+	if (!error && !p->last_error)
+		return;
+	xstrset(&p->last_error, error);
+	core_event_pool(p->core, p, error ? "failing" : "ok", error);
+}
+
+void
+pool_launch_ok(struct cpool *p, int64_t ms)
+{
+	p->samples[p->n_samples++ % LAUNCH_SAMPLES] = ms;
+	if (p->n_samples >= 2 * LAUNCH_SAMPLES)
+		p->n_samples -= LAUNCH_SAMPLES;
+	p->failures = 0;
+	p->backoff_until_ms = 0;
+	set_error(p, NULL);
+}
+
+void
+pool_launch_failed(struct cpool *p, const char *why)
+{
+	int64_t now = clock_now_ms(p->core->clock), delay = BACKOFF_FIRST_MS;
+
+	for (int i = 0; i < p->failures && delay < BACKOFF_MAX_MS; i++)
+		delay *= 2;
+	if (delay > BACKOFF_MAX_MS)
+		delay = BACKOFF_MAX_MS;
+	/* launches that were made together and fail together count once */
+	if (p->backoff_until_ms <= now) {
+		p->failures++;
+		p->backoff_until_ms = now + delay;
+		log_warn("pool %s: launch failed: %s; next one in %d s", p->p.name, why,
+		    (int)(delay / 1000));
+	}
+	set_error(p, why);
+}
+
+bool
+pool_may_launch(struct cpool *p, const char **ret_why)
+{
+	if (p->gone)
+		*ret_why = "the pool is no longer configured";
+	else if (!p->provider->listed)
+		*ret_why = "the provider's inventory is not in yet";
+	else if (p->image->error && !p->image->version)
+		*ret_why = "its image cannot be built";
+	else if (!p->image->version)
+		*ret_why = "its image is being built";
+	else if (p->backoff_until_ms > clock_now_ms(p->core->clock))
+		*ret_why = "its launches keep failing, and it backs off";
+	else if (budget_spent(p))
+		*ret_why = "its budget for today is spent";
+	else
+		return true;
+	return false;
+}
+
+/* ---- reconcile ---- */
+
+void
+pool_wake(struct cpool *p)
+{
+	if (p->core->closing)
+		return;
+	if (!timer_is_on(&p->wake) || clock_now_ms(p->core->clock) < p->wake.at_ms)
+		timer_set(p->core->clock, &p->wake, 0, reconcile, p);
+}
+
+static void
+serve_line(struct cpool *p)
+{
+	struct creservation *r, *tmp;
+	const char *why;
+	bool room = true;
+
+	list_for_each_safe (r, tmp, &p->waiting, in_pool) {
+		struct cmachine *m = NULL;
+
+		if (r->claiming)
+			continue;
+		if (r->launching && r->launching->m.state == MACHINE_READY)
+			m = r->launching;
+		else if (!r->r.no_warm)
+			m = claim_candidate(p, &why);
+		if (m) {
+			struct cmachine *own = r->launching;
+
+			if (own && own != m) { /* the launch made for it serves somebody else */
+				own->reservation = NULL;
+				r->launching = NULL;
+			}
+			reservation_take(r, m);
+			continue;
+		}
+		if (r->launching)
+			continue;
+		room = room && pool_total(p) < p->p.max && p->n_launching < LAUNCHING_MAX &&
+		    pool_may_launch(p, &why);
+		if (room) {
+			machine_launch(p, r);
+			reservation_moved(r, RESERVATION_PREPARING);
+		} else {
+			reservation_moved(r, RESERVATION_QUEUED);
+		}
+	}
+}
+
+struct spares {
+	int ready, old, coming; /* ready and current; ready but to be replaced; launching for nobody */
+};
+
+static struct spares
+count_spares(struct cpool *p)
+{
+	struct spares s = {0};
+	struct cmachine *m;
+
+	list_for_each (m, &p->ready, in_pool)
+		if (!m->reservation) {
+			if (machine_current(m))
+				s.ready++;
+			else
+				s.old++;
+		}
+	list_for_each (m, &p->launching, in_pool)
+		s.coming += !m->reservation;
+	return s;
+}
+
+static void
+end_some(struct cpool *p, struct list *from, int n, bool current, const char *why)
+{
+	struct cmachine *m, *tmp;
+
+	list_for_each_safe (m, tmp, from, in_pool) {
+		if (n <= 0)
+			return;
+		if (m->reservation || machine_current(m) != current)
+			continue;
+		machine_end(m, why);
+		n--;
+	}
+}
+
+static void
+wake_for(struct cpool *p, int64_t delay_ms)
+{
+	if (delay_ms >= 0 && !timer_is_on(&p->wake))
+		timer_set(p->core->clock, &p->wake, delay_ms, reconcile, p);
+}
+
+/* The next moment at which something changes by time alone. */
+static void
+sleep_until_due(struct cpool *p)
+{
+	int64_t now = clock_now_ms(p->core->clock), next = -1;
+	struct cmachine *m;
+
+	if (p->backoff_until_ms > now)
+		next = p->backoff_until_ms - now;
+	if (p->p.max_age_ms)
+		list_for_each (m, &p->ready, in_pool) {
+			int64_t left = m->born_ms + p->p.max_age_ms - now;
+
+			if (left > 0 && (next < 0 || left < next))
+				next = left;
+		}
+	if (p->p.max_usd_per_day > 0 && (next < 0 || next > 10000))
+		next = 10000;
+	wake_for(p, next);
+}
+
+static void
+reconcile(void *arg)
+{
+	struct cpool *p = arg;
+	int want = p->gone ? 0 : p->p.running, need;
+	const char *why = NULL;
+	struct spares s;
+
+	if (p->core->closing || !p->provider->listed)
+		return;
+	serve_line(p);
+	if (budget_spent(p)) {
+		want = 0;
+		set_error(p, "the budget for today is spent; it starts again at 00:00 UTC");
+	}
+	s = count_spares(p);
+	need = want - s.ready - s.coming;
+	while (need > 0 && p->n_launching < LAUNCHING_MAX && pool_total(p) < p->p.max &&
+	    list_empty(&p->waiting) && pool_may_launch(p, &why)) {
+		machine_launch(p, NULL);
+		need--;
+		s.coming++;
+	}
+	/* Old spares go when their replacements are ready; where max leaves no room for a replacement, one at
+	   a time. */
+	if (s.old > 0) {
+		int keep = want - s.ready;
+		int drop = s.old - (keep > 0 ? keep : 0);
+
+		if (drop <= 0 && s.coming == 0 && p->n_ending == 0 && pool_total(p) >= p->p.max &&
+		    pool_may_launch(p, &why))
+			drop = 1;
+		end_some(p, &p->ready, drop, false, NULL);
+	}
+	if (list_empty(&p->waiting)) {
+		int extra = s.ready + s.coming - want;
+
+		if (extra > 0) {
+			int coming = extra < s.coming ? extra : s.coming;
+
+			end_some(p, &p->launching, coming, true, NULL);
+			end_some(p, &p->ready, extra - coming, true, NULL);
+		}
+	}
+	sleep_until_due(p);
+}
+
+/* ---- what operators and the configuration change ---- */
+
+static void
+apply(struct cpool *p)
+{
+	int *in_force[4] = {&p->p.running, &p->p.stopped, &p->p.hibernated, &p->p.max};
+
+	for (int i = 0; i < 4; i++)
+		*in_force[i] = p->set[i] >= 0 ? p->set[i] : p->configured[i];
+}
+
+static struct cprovider *
+provider_find(struct core *c, const char *name)
+{
+	struct cprovider *pr;
+
+	list_for_each (pr, &c->providers, in_core)
+		if (strcmp(pr->name, name) == 0)
+			return pr;
+	return NULL;
+}
+
+/* What a machine is made of, as a short fingerprint: spares made of something else are replaced. */
+static void
+shape_of(const struct pool *p, char out[SHAPE_MAX])
+{
+	uint64_t h = 14695981039346656037u; /* FNV-1a, 64 bits */
+	AUTO_BUF struct buf b = BUF_INIT(0);
+
+	buf_fmt(&b, "%s %llu %d %d %d", p->image, (unsigned long long)p->memory_bytes, p->cpu_milli,
+	    p->pids_max, p->nesting);
+	for (int i = 0; i < p->n_setup; i++)
+		buf_fmt(&b, "\n%s", p->setup[i]);
+	for (size_t i = 0; i < b.len; i++)
+		h = (h ^ (unsigned char)b.data[i]) * 1099511628211u;
+	(void)snprintf(out, SHAPE_MAX, "%016llx", (unsigned long long)h);
+}
+
+/* The start: how the pool was shaped when the daemon stopped. */
+void
+pool_restore_shape(struct core *c, const char *name, const char *value)
+{
+	struct cpool *p = pool_find(c, name);
+	char *end;
+
+	if (!p)
+		return;
+	p->shaped_at = strtoll(value, &end, 10);
+	if (*end != ' ' || strcmp(end + 1, p->shape) != 0)
+		p->shaped_at = clock_wall_ms(c->clock);
+}
+
+void
+pool_save_shape(struct cpool *p)
+{
+	char key[96], value[64];
+
+	(void)snprintf(key, sizeof(key), "shape:%s", p->p.name);
+	(void)snprintf(value, sizeof(value), "%lld %s", (long long)p->shaped_at, p->shape);
+	store_tx_meta(core_tx(p->core), key, value);
+}
+
+void
+pool_restore_spent(struct core *c, const char *name, const char *value)
+{
+	struct cpool *p = pool_find(c, name);
+	char *end;
+
+	if (!p)
+		return;
+	p->spend_day = strtoll(value, &end, 10);
+	p->spent_usd = strtod(end, NULL);
+}
+
+static void
+adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
+{
+	struct pool old = p->p;
+	char shape[SHAPE_MAX];
+
+	map_remove(&p->core->pools_by_name, old.name);
+	pool_copy(&p->p, from);
+	map_put(&p->core->pools_by_name, p->p.name, p);
+	if (p->provider)
+		pool_fini(&old);
+	p->provider = pr;
+	p->image = image_get(pr, from->image);
+	p->gone = false;
+	p->configured[0] = from->running;
+	p->configured[1] = from->stopped;
+	p->configured[2] = from->hibernated;
+	p->configured[3] = from->max;
+	apply(p);
+	p->failures = 0; /* a changed setting may be the cure */
+	p->backoff_until_ms = 0;
+	shape_of(&p->p, shape);
+	if (p->shape[0] && strcmp(shape, p->shape) != 0)
+		p->shaped_at = clock_wall_ms(p->core->clock);
+	memcpy(p->shape, shape, sizeof(shape));
+	if (pr->p->ops->image)
+		pr->p->ops->image(pr->p, from->image);
+	pool_wake(p);
+}
+
+int
+core_set_pools(struct core *c, const struct pool *pools, int n, struct err *err)
+{
+	struct cpool *p;
+
+	for (int i = 0; i < n; i++) {
+		p = pool_find(c, pools[i].name);
+		if (!provider_find(c, pools[i].provider))
+			return err_set(err, ERR_INVALID, "pool '%s': no provider '%s'", pools[i].name,
+			    pools[i].provider);
+		if (p && p->provider && strcmp(p->provider->name, pools[i].provider) != 0 &&
+		    pool_total(p) > 0)
+			return err_set(err, ERR_INVALID,
+			    "pool '%s': it has machines of provider '%s'; its provider cannot change now",
+			    pools[i].name, p->provider->name);
+	}
+	list_for_each (p, &c->pools, in_core) {
+		bool there = false;
+
+		for (int i = 0; i < n; i++)
+			there = there || strcmp(pools[i].name, p->p.name) == 0;
+		if (!there) {
+			p->gone = true;
+			pool_wake(p);
+		}
+	}
+	for (int i = 0; i < n; i++) {
+		p = pool_find(c, pools[i].name);
+		if (!p)
+			p = pool_new(c, &(struct pool){.name = pools[i].name});
+		adopt_settings(p, &pools[i], provider_find(c, pools[i].provider));
+		if (c->started)
+			pool_save_shape(p);
+	}
+	return 0;
+}
+
+struct setting {
+	core_done_fn done;
+	void *arg;
+	struct err err;
+};
+
+static void
+set_fail(void *arg)
+{
+	struct setting *s = arg;
+
+	s->done(s->arg, &s->err);
+	free(s);
+}
+
+static void
+set_written(void *arg, const struct err *err)
+{
+	struct setting *s = arg;
+
+	s->done(s->arg, err);
+	free(s);
+}
+
+void
+core_pool_set(struct core *c, const struct core_caller *who, const char *key, int running,
+    int stopped, int hibernated, int max, core_done_fn done, void *arg)
+{
+	struct setting *s = xnew(struct setting);
+	const int to[4] = {running, stopped, hibernated, max};
+	struct cpool *p = pool_find(c, key);
+
+	s->done = done;
+	s->arg = arg;
+	if (!who->operator_)
+		err_set(&s->err, ERR_NOT_PERMITTED, "only operators (root, group hearth-admin) set pools");
+	else if (!p || p->gone)
+		err_set(&s->err, ERR_NOT_FOUND, "no pool '%.64s'", key);
+	else if (stopped > 0 || hibernated > 0)
+		err_set(&s->err, ERR_INVALID, "provider '%s' has no stopped or hibernated machines",
+		    p->provider->name);
+	else if ((running >= 0 ? running : p->p.running) > (max >= 0 ? max : p->p.max))
+		err_set(&s->err, ERR_INVALID, "running: expected at most max (%d)",
+		    max >= 0 ? max : p->p.max);
+	if (s->err.code != ERR_NONE) {
+		core_defer(c, set_fail, s);
+		return;
+	}
+	for (int i = 0; i < 4; i++)
+		if (to[i] >= 0)
+			p->set[i] = to[i];
+	apply(p);
+	store_tx_pool(core_tx(c), p->p.name, p->set);
+	core_event_pool(c, p, "set", NULL);
+	core_tx_then(c, set_written, s);
+	pool_wake(p);
+}
+
+void
+pool_restore_settings(struct core *c, const char *name, const int settings[4])
+{
+	struct cpool *p = pool_find(c, name);
+
+	if (!p)
+		return;
+	memcpy(p->set, settings, sizeof(p->set));
+	apply(p);
+}
+
+static struct pool_view
+view(struct cpool *p)
+{
+	int64_t left = p->backoff_until_ms - clock_now_ms(p->core->clock);
+
+	return (struct pool_view){
+	    .p = &p->p,
+	    .ready = p->n_ready - p->n_claiming,
+	    .claimed = p->n_claimed,
+	    .launching = p->n_launching,
+	    .queued = p->n_waiting,
+	    .usd_per_hour = pool_usd_per_hour(p),
+	    .backoff_until_at = left > 0 ? clock_wall_ms(p->core->clock) + left : 0,
+	    .last_error = p->last_error ? p->last_error : p->image->error,
+	    .image_version = p->image->version,
+	    .image_percent = p->image->percent,
+	    .launch_ms = pool_launch_ms(p),
+	};
+}
+
+bool
+core_pool_at(struct core *c, int i, struct pool_view *ret)
+{
+	struct cpool *p;
+
+	list_for_each (p, &c->pools, in_core)
+		if (!p->gone && i-- == 0) {
+			*ret = view(p);
+			return true;
+		}
+	return false;
+}
+
+int
+core_pool_find(struct core *c, const char *key, struct pool_view *ret, struct err *err)
+{
+	struct cpool *p = pool_find(c, key);
+
+	if (!p || p->gone) {
+		err_set(err, ERR_NOT_FOUND, "no pool '%.64s'", key);
+		return err_hint(err, "see 'hearth pool list'");
+	}
+	*ret = view(p);
+	return 0;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "core/core_internal.h"
+
+/*
+ * A trace is the journal's rows of a reservation and of its machine's launch, the latest attempt of
+ * each. The machine's first step hangs under the reservation's step `machine`, so that the chain from
+ * the request to the shell is one.
+ */
+
+#define STEPS_MAX 64
+
+struct tracing {
+	struct core *core;
+	core_trace_fn done;
+	void *arg;
+	struct reservation r; /* owned copy */
+	double cost_usd;
+};
+
+static int64_t
+length(const struct step *s, int64_t now)
+{
+	return (s->ended_at ? s->ended_at : now) - s->started_at;
+}
+
+static bool
+waits_on(const struct trace_step *a, const char *name)
+{
+	for (int i = 0; i < a->n_waits; i++)
+		if (strcmp(a->waits_for[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void
+name_waits(const struct plan *plan, struct trace_step *t)
+{
+	for (int i = 0; i < plan->n && t->n_waits < 8; i++)
+		if (t->step->waits_for & (1u << i))
+			t->waits_for[t->n_waits++] = plan->steps[i].name;
+}
+
+/* A step that was not part of the plan's run has no row: what waits for it waits for what it waited for. */
+static void
+drop_missing_waits(struct trace_step *steps, int n)
+{
+	for (int i = 0; i < n; i++) {
+		int kept = 0;
+
+		for (int w = 0; w < steps[i].n_waits; w++)
+			for (int j = 0; j < n; j++)
+				if (strcmp(steps[j].step->name, steps[i].waits_for[w]) == 0) {
+					steps[i].waits_for[kept++] = steps[i].waits_for[w];
+					break;
+				}
+		steps[i].n_waits = kept;
+	}
+}
+
+/* From the step that made it active back to the first, always over the wait that ended last. */
+static int64_t
+mark_critical(struct trace_step *steps, int n, int last, int64_t now)
+{
+	int64_t sum = 0;
+
+	for (int guard = 0; last >= 0 && guard < STEPS_MAX; guard++) {
+		int before = -1;
+
+		steps[last].critical = true;
+		sum += length(steps[last].step, now);
+		for (int i = 0; i < n; i++)
+			if (!steps[i].critical && waits_on(&steps[last], steps[i].step->name) &&
+			    (before < 0 || steps[i].step->ended_at > steps[before].step->ended_at))
+				before = i;
+		last = before;
+	}
+	return sum;
+}
+
+static int
+find_step(const struct trace_step *steps, int n, const char *name)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(steps[i].step->name, name) == 0)
+			return i;
+	return -1;
+}
+
+static void
+summarize(const struct trace *t, int64_t now, char *out, size_t size)
+{
+	const struct reservation *r = t->r;
+	char slow[96] = "";
+
+	if (t->slowest >= 0)
+		(void)snprintf(slow, sizeof(slow), "; most of it went to '%s' (%lld ms)",
+		    t->steps[t->slowest].step->name,
+		    (long long)length(t->steps[t->slowest].step, now));
+	if (!r->ready_at)
+		(void)snprintf(out, size, "%s after %lld ms: %s%s", reservation_state_name(r->state),
+		    (long long)t->total_ms,
+		    r->error         ? r->error
+		    : r->miss_reason ? r->miss_reason
+		                     : "no machine yet",
+		    slow);
+	else if (r->path == PATH_WARM)
+		(void)snprintf(out, size, "served warm in %lld ms%s", (long long)t->total_ms, slow);
+	else
+		(void)snprintf(out, size, "served %s in %lld ms because %s%s",
+		    path_name(r->path) ? path_name(r->path) : "cold", (long long)t->total_ms,
+		    r->miss_reason ? r->miss_reason : "no machine was ready", slow);
+}
+
+static void
+build(struct tracing *tr, const struct step **rows, int n)
+{
+	struct trace_step steps[STEPS_MAX] = {0};
+	struct trace t = {.r = &tr->r, .steps = steps, .n = n, .slowest = -1, .cost_usd = tr->cost_usd};
+	const struct reservation *r = &tr->r;
+	int64_t now = clock_wall_ms(tr->core->clock), until;
+	char summary[512];
+	int last;
+
+	until = r->ready_at ? r->ready_at : r->ended_at ? r->ended_at : now;
+	for (int i = 0; i < n; i++) {
+		steps[i].step = rows[i];
+		name_waits(rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name) : reservation_plan(),
+		    &steps[i]);
+	}
+	drop_missing_waits(steps, n);
+	/* `machine` is the wait for the launch below it: its own length would count that twice */
+	last = find_step(steps, n, "machine");
+	if (last >= 0 && find_step(steps, n, "launch") >= 0) {
+		int under = find_step(steps, n, "setup");
+
+		if (under < 0)
+			under = find_step(steps, n, "ready");
+		if (under >= 0 && find_step(steps, n, "claim") >= 0)
+			steps[find_step(steps, n, "claim")].waits_for[0] = steps[under].step->name;
+	}
+	last = find_step(steps, n, "certificate");
+	if (last < 0)
+		last = find_step(steps, n, "claim");
+	if (last < 0)
+		last = n - 1;
+	t.total_ms = until - r->created_at;
+	t.longest_chain_ms = n > 0 ? mark_critical(steps, n, last, now) : 0;
+	for (int i = 0; i < n; i++) {
+		int64_t ms = length(rows[i], now);
+
+		if (strcmp(rows[i]->name, "machine") == 0 && find_step(steps, n, "launch") >= 0)
+			continue;
+		if (rows[i]->started_at <= until)
+			t.one_at_a_time_ms += ms;
+		if (steps[i].critical &&
+		    (t.slowest < 0 || ms > length(steps[t.slowest].step, now)))
+			t.slowest = i;
+	}
+	t.saved_ms = t.one_at_a_time_ms > t.longest_chain_ms ? t.one_at_a_time_ms - t.longest_chain_ms : 0;
+	summarize(&t, now, summary, sizeof(summary));
+	t.summary = summary;
+	tr->done(tr->arg, &t, &(struct err){0});
+}
+
+/* The rows of the attempt that counts: of each name the last one. End steps are not part of the story. */
+static void
+steps_in(void *arg, const struct store_result *res, const struct err *err)
+{
+	struct tracing *tr = arg;
+	const struct step *rows[STEPS_MAX];
+	int n = 0;
+
+	if (err->code != ERR_NONE) {
+		tr->done(tr->arg, NULL, err);
+	} else {
+		for (int i = 0; i < res->n; i++) {
+			const struct step *s = &res->steps[i];
+			int at = 0;
+
+			if (strcmp(s->name, "terminate") == 0 || strcmp(s->name, "gone") == 0)
+				continue;
+			/* a warm machine was launched long before anybody asked */
+			if (s->subject.s[0] == 'm' && s->started_at < tr->r.created_at)
+				continue;
+			while (at < n && strcmp(rows[at]->name, s->name) != 0)
+				at++;
+			if (at == STEPS_MAX)
+				continue;
+			rows[at] = s;
+			n = at == n ? n + 1 : n;
+		}
+		for (int i = 1; i < n; i++) /* in order of start: few, nearly sorted */
+			for (int j = i; j > 0 && rows[j]->started_at < rows[j - 1]->started_at; j--) {
+				const struct step *s = rows[j];
+
+				rows[j] = rows[j - 1];
+				rows[j - 1] = s;
+			}
+		build(tr, rows, n);
+	}
+	reservation_fini(&tr->r);
+	free(tr);
+}
+
+static void
+traced(void *arg, const struct reservation_view *v, const struct err *err)
+{
+	struct tracing *tr = arg;
+	struct store_query q = {.kind = QUERY_STEPS, .limit = 1000};
+
+	if (err->code != ERR_NONE) {
+		tr->done(tr->arg, NULL, err);
+		free(tr);
+		return;
+	}
+	reservation_copy(&tr->r, v->r);
+	tr->cost_usd = v->cost_usd;
+	memcpy(q.key, v->r->id.s, sizeof(v->r->id.s));
+	if (!id_empty(&v->r->machine))
+		memcpy(q.key2, v->r->machine.s, sizeof(q.key2));
+	core_flush(tr->core);
+	tr->core->store->ops->query(tr->core->store, &q, steps_in, tr);
+}
+
+void
+core_trace(struct core *c, const struct core_caller *who, const char *key, core_trace_fn done, void *arg)
+{
+	struct tracing *tr = xnew(struct tracing);
+
+	tr->core = c;
+	tr->done = done;
+	tr->arg = arg;
+	core_show(c, who, key, traced, tr);
+}

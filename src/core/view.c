@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "ssh/ca.h"
+#include "ssh/pubkey.h"
+
+#define BACKDATE_S 300 /* clocks differ */
+
+void
+certs_free(struct certs **cs)
+{
+	if (!*cs)
+		return;
+	for (int i = 0; i < (*cs)->n; i++)
+		free((*cs)->lines[i]);
+	free(*cs);
+	*cs = NULL;
+}
+
+static int
+sign(struct creservation *r, const struct ssh_pubkey *key, char **ret, struct err *err)
+{
+	struct core *c = r->core;
+	const char *principal = r->machine ? r->machine->m.id.s : r->r.machine.s;
+	char key_id[128];
+	struct ssh_cert_spec spec = {
+	    .kind = SSH_CERT_USER,
+	    .serial = r->r.serial,
+	    .key_id = key_id,
+	    .principals = &principal,
+	    .principals_n = 1,
+	    .valid_after = (uint64_t)(clock_wall_ms(c->clock) / 1000 - BACKDATE_S),
+	    .valid_before = (uint64_t)((r->r.expires_at + 999) / 1000),
+	    .permit = SSH_PERMIT_PTY | SSH_PERMIT_PORT_FORWARDING | SSH_PERMIT_AGENT_FORWARDING |
+	        SSH_PERMIT_USER_RC,
+	};
+
+	(void)snprintf(key_id, sizeof(key_id), "%s %.64s", r->r.id.s, r->r.user);
+	return ssh_ca_sign(c->opt.user_ca, key, &spec, ret, err);
+}
+
+int
+certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n, struct certs **ret,
+    struct err *err)
+{
+	struct certs *cs = xnew(struct certs);
+	const char *line = r->r.public_keys;
+
+	for (int i = 0; i < n; i++, cs->n++)
+		if (sign(r, &keys[i], &cs->lines[i], err) < 0)
+			goto fail;
+	while (n == 0 && line && *line && cs->n < CORE_KEYS_MAX) {
+		size_t len = strcspn(line, "\n");
+		AUTO_PUBKEY struct ssh_pubkey key = {0};
+
+		if (ssh_pubkey_parse(line, len, &key, err) < 0 ||
+		    sign(r, &key, &cs->lines[cs->n], err) < 0)
+			goto fail;
+		cs->n++;
+		line += len + (line[len] == '\n');
+	}
+	*ret = cs;
+	return 0;
+fail:
+	certs_free(&cs);
+	return -1;
+}
+
+static int
+place_in_line(const struct creservation *r)
+{
+	struct creservation *o;
+	int n = 0;
+
+	list_for_each (o, &r->pool->waiting, in_pool) {
+		if (o->r.state == RESERVATION_QUEUED)
+			n++;
+		if (o == r)
+			return n;
+	}
+	return 0;
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* A launch going on: its start plus what launches take. In line: when enough of those before it, and of
+   the machines in use, have come to their end; anything sooner is luck. */
+static int64_t
+estimate(const struct creservation *r, int position)
+{
+	struct cpool *p = r->pool;
+	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at, *ends;
+	struct creservation *o;
+	int n = 0;
+
+	if (launch <= 0)
+		launch = 1000;
+	if (r->r.state == RESERVATION_PREPARING) {
+		at = (r->launching ? r->launching->m.created_at : now) + launch;
+		return at > now ? at : now;
+	}
+	if (position <= 0 || p->n_claimed == 0)
+		return 0;
+	ends = xcalloc((size_t)p->n_claimed, sizeof(*ends));
+	list_for_each (o, &p->served, in_pool)
+		if (n < p->n_claimed)
+			ends[n++] = o->r.expires_at;
+	qsort(ends, (size_t)n, sizeof(*ends), by_time);
+	at = n == 0 ? 0 : ends[(position - 1) % n] + launch;
+	free(ends);
+	return at;
+}
+
+struct reservation_view
+view_of_row(const struct reservation *row)
+{
+	int64_t from = row->ready_at, to = row->ended_at;
+
+	return (struct reservation_view){
+	    .r = row,
+	    .login = "dev",
+	    .cost_usd = from && to > from ? row->usd_per_hour * (double)(to - from) / 3600000.0 : 0,
+	};
+}
+
+struct reservation_view
+view_of(struct creservation *r, const struct certs *certs)
+{
+	struct reservation_view v = view_of_row(&r->r);
+	int64_t now = clock_wall_ms(r->core->clock);
+
+	v.login = r->core->opt.login;
+	if (certs) {
+		v.certificates = (const char *const *)certs->lines;
+		v.n_certificates = certs->n;
+	}
+	if (r->machine) {
+		v.machine = &r->machine->m;
+		free(r->known_hosts);
+		r->known_hosts = ssh_ca_known_hosts_line(r->core->opt.host_ca, r->machine->m.id.s);
+		v.known_hosts = r->known_hosts;
+	}
+	if (r->r.state == RESERVATION_QUEUED)
+		v.queue_position = place_in_line(r);
+	if (r->r.state == RESERVATION_QUEUED || r->r.state == RESERVATION_PREPARING)
+		v.eta_at = estimate(r, v.queue_position);
+	if (r->r.state == RESERVATION_ACTIVE)
+		v.cost_usd = r->r.usd_per_hour * (double)(now - r->r.ready_at) / 3600000.0;
+	return v;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#define REWRITE_MS 1000
+
+struct event_node {
+	struct event_node *next;
+	struct event e;
+};
+
+struct cthen {
+	struct cthen *next;
+	core_done_fn fn;
+	void *arg;
+};
+
+struct core_subscription {
+	struct list in_core;
+	core_event_fn fn;
+	void *arg;
+	bool gone; /* unsubscribed while events are being handed out */
+};
+
+struct submitted {
+	struct core *core;
+	struct cwrite *w;
+	bool gathered; /* core_tx's: its rows are written anew when it fails */
+};
+
+struct cwrite *
+cwrite_new(struct core *c)
+{
+	struct cwrite *w = xnew(struct cwrite);
+
+	w->tx = store_tx_new();
+	w->events_end = &w->events;
+	w->thens_end = &w->thens;
+	return w;
+}
+
+static void
+then_add(struct cwrite *w, core_done_fn fn, void *arg)
+{
+	struct cthen *t = xnew(struct cthen);
+
+	t->fn = fn;
+	t->arg = arg;
+	*w->thens_end = t;
+	w->thens_end = &t->next;
+}
+
+static void
+publish(struct core *c, const struct event *e)
+{
+	struct core_subscription *s, *tmp;
+
+	list_for_each (s, &c->subscriptions, in_core)
+		if (!s->gone)
+			s->fn(s->arg, e);
+	list_for_each_safe (s, tmp, &c->subscriptions, in_core)
+		if (s->gone) {
+			list_remove(&s->in_core);
+			free(s);
+		}
+}
+
+static void
+rewrite(void *arg)
+{
+	struct core *c = arg;
+	struct creservation *r;
+	struct cmachine *m;
+	size_t at = 0;
+
+	while ((m = map_next(&c->machines, &at))) {
+		store_tx_machine(core_tx(c), &m->m);
+		for (int i = 0; m->run && i < m->run->plan->n; i++)
+			if (m->run->rows[i].id)
+				store_tx_step(core_tx(c), &m->run->rows[i]);
+	}
+	list_for_each (r, &c->live, in_core) {
+		if (!r->durable)
+			continue;
+		store_tx_reservation(core_tx(c), &r->r);
+		for (int i = 0; r->run && i < r->run->plan->n; i++)
+			if (r->run->rows[i].id)
+				store_tx_step(core_tx(c), &r->run->rows[i]);
+	}
+}
+
+static void
+written(void *arg, const struct err *err)
+{
+	struct submitted *s = arg;
+	struct core *c = s->core;
+	struct cwrite *w = s->w;
+
+	if (err->code != ERR_NONE && s->gathered) {
+		if (!timer_is_on(&c->rewrite) && !c->closing) {
+			log_error("store: %s; trying again every second", err->msg);
+			timer_set(c->clock, &c->rewrite, REWRITE_MS, rewrite, c);
+		}
+		c->n.write_failures++;
+	}
+	while (w->thens) {
+		struct cthen *t = w->thens;
+
+		w->thens = t->next;
+		t->fn(t->arg, err);
+		free(t);
+	}
+	while (w->events) {
+		struct event_node *n = w->events;
+
+		w->events = n->next;
+		if (err->code == ERR_NONE)
+			publish(c, &n->e);
+		else if (s->gathered && !c->closing) {
+			store_tx_event(core_tx(c), &n->e);
+			*c->pending->events_end = n;
+			c->pending->events_end = &n->next;
+			n->next = NULL;
+			continue;
+		}
+		event_fini(&n->e);
+		free(n);
+	}
+	free(w);
+	free(s);
+}
+
+static void
+submit(struct core *c, struct cwrite *w, bool gathered)
+{
+	struct submitted *s = xnew(struct submitted);
+
+	*s = (struct submitted){c, w, gathered};
+	c->store->ops->submit(c->store, w->tx, written, s);
+}
+
+void
+cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg)
+{
+	core_flush(c);
+	then_add(w, fn, arg);
+	submit(c, w, false);
+}
+
+void
+core_flush(struct core *c)
+{
+	struct cwrite *w = c->pending;
+
+	if (!w)
+		return;
+	c->pending = NULL;
+	timer_off(&c->flush);
+	submit(c, w, true);
+}
+
+static void
+flush_due(void *arg)
+{
+	core_flush(arg);
+}
+
+struct store_tx *
+core_tx(struct core *c)
+{
+	if (!c->pending) {
+		c->pending = cwrite_new(c);
+		timer_set(c->clock, &c->flush, 0, flush_due, c);
+	}
+	return c->pending->tx;
+}
+
+void
+core_tx_then(struct core *c, core_done_fn fn, void *arg)
+{
+	core_tx(c);
+	then_add(c->pending, fn, arg);
+}
+
+int64_t
+core_next_step(struct core *c)
+{
+	return ++c->last_step;
+}
+
+static void
+add_event(struct core *c, struct cwrite *w, struct event e)
+{
+	struct event_node *n = xnew(struct event_node);
+
+	if (!w) {
+		core_tx(c);
+		w = c->pending;
+	}
+	n->e = e;
+	n->e.seq = ++c->last_event;
+	n->e.at = clock_wall_ms(c->clock);
+	n->e.name = xstrdup_null(e.name);
+	n->e.detail = xstrdup_null(e.detail);
+	*w->events_end = n;
+	w->events_end = &n->next;
+	store_tx_event(w->tx, &n->e);
+}
+
+void
+core_event_machine_as(
+    struct core *c, struct cwrite *w, const struct cmachine *m, const struct machine *row)
+{
+	add_event(c, w,
+	    (struct event){
+	        .kind = "machine",
+	        .id = row->id,
+	        .name = row->pool,
+	        .state = machine_state_name(row->state),
+	        .other = row->reservation,
+	        .uid = m->reservation ? m->reservation->r.uid : UINT32_MAX,
+	        .detail = row->error,
+	    });
+}
+
+void
+core_event_reservation(
+    struct core *c, struct cwrite *w, const struct creservation *r, const char *detail)
+{
+	add_event(c, w,
+	    (struct event){
+	        .kind = "reservation",
+	        .id = r->r.id,
+	        .name = r->r.pool,
+	        .state = reservation_state_name(r->r.state),
+	        .other = r->r.machine,
+	        .uid = r->r.uid,
+	        .detail = (char *)detail,
+	    });
+}
+
+void
+core_event_pool(struct core *c, const struct cpool *p, const char *state, const char *detail)
+{
+	add_event(c, NULL,
+	    (struct event){
+	        .kind = "pool",
+	        .name = p->p.name,
+	        .state = state,
+	        .uid = UINT32_MAX,
+	        .detail = (char *)detail,
+	    });
+}
+
+void
+core_save_machine(struct cmachine *m)
+{
+	store_tx_machine(core_tx(m->core), &m->m);
+	core_event_machine_as(m->core, NULL, m, &m->m);
+}
+
+void
+core_save_reservation(struct creservation *r)
+{
+	store_tx_reservation(core_tx(r->core), &r->r);
+	core_event_reservation(
+	    r->core, NULL, r, r->r.error ? r->r.error : end_reason_name(r->r.reason));
+}
+
+struct core_subscription *
+core_subscribe(struct core *c, core_event_fn fn, void *arg)
+{
+	struct core_subscription *s = xnew(struct core_subscription);
+
+	s->fn = fn;
+	s->arg = arg;
+	list_push_back(&c->subscriptions, &s->in_core);
+	return s;
+}
+
+void
+core_unsubscribe(struct core_subscription *s)
+{
+	s->gone = true;
+}
+
+int64_t
+core_last_event(const struct core *c)
+{
+	return c->last_event;
+}
+
+bool
+core_event_visible(const struct event *e, const struct core_caller *who)
+{
+	return who->operator_ || e->uid == UINT32_MAX || e->uid == who->uid;
+}
+
+struct events_wait {
+	core_events_fn done;
+	void *arg;
+};
+
+static void
+events_found(void *arg, const struct store_result *res, const struct err *err)
+{
+	struct events_wait *w = arg;
+
+	w->done(w->arg, res ? res->events : NULL, res ? res->n : 0, err);
+	free(w);
+}
+
+void
+core_events_since(struct core *c, int64_t since, int limit, core_events_fn done, void *arg)
+{
+	struct events_wait *w = xnew(struct events_wait);
+	struct store_query q = {.kind = QUERY_EVENTS, .since = since, .limit = limit};
+
+	*w = (struct events_wait){done, arg};
+	core_flush(c);
+	c->store->ops->query(c->store, &q, events_found, w);
+}
+
+struct deferred {
+	struct list in_core;
+	void (*fn)(void *);
+	void *arg;
+};
+
+static void
+run_deferred(void *arg)
+{
+	struct core *c = arg;
+	struct list now;
+
+	list_init(&now);
+	while (!list_empty(&c->deferred)) {
+		struct list *l = c->deferred.next;
+
+		list_remove(l);
+		list_push_back(&now, l);
+	}
+	while (!list_empty(&now)) {
+		struct deferred *d = list_entry(now.next, struct deferred, in_core);
+
+		list_remove(&d->in_core);
+		d->fn(d->arg);
+		free(d);
+	}
+}
+
+void
+core_defer(struct core *c, void (*fn)(void *), void *arg)
+{
+	struct deferred *d = xnew(struct deferred);
+
+	d->fn = fn;
+	d->arg = arg;
+	list_push_back(&c->deferred, &d->in_core);
+	if (!timer_is_on(&c->defer))
+		timer_set(c->clock, &c->defer, 0, run_deferred, c);
+}
+
+void
+core_write_close(struct core *c)
+{
+	struct core_subscription *s, *tmp;
+
+	core_flush(c);
+	timer_off(&c->rewrite);
+	while (!list_empty(&c->deferred)) {
+		run_deferred(c);
+		core_flush(c);
+	}
+	timer_off(&c->defer);
+	c->store->ops->close(c->store);
+	timer_off(&c->flush);
+	list_for_each_safe (s, tmp, &c->subscriptions, in_core) {
+		list_remove(&s->in_core);
+		free(s);
+	}
+}
