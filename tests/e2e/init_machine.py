@@ -122,7 +122,8 @@ class Machine:
         ssh = self._listen("ssh.sock", socket.SOCK_STREAM)
         control = self._listen("control.sock", socket.SOCK_SEQPACKET)
         port = 0 if host_network else port
-        argv = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        argv = ["setpriv", "--pdeathsig", "KILL"]
+        argv += ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
         argv += [] if host_network else ["--net"]
         argv += ["sh", "-c", SETUP, "sh", self.dir, image_cache.image(), "/sbin/hearth-init"]
         argv += ["--ssh-fd", str(ssh.fileno()), "--control-fd", str(control.fileno())]
