@@ -6,7 +6,7 @@
 #include "api/encode.h"
 #include "api/fields.h"
 #include "api/internal.h"
-#include "api/json_out.h"
+#include "api/put.h"
 
 #define POOL_MACHINES_MAX 100000
 
@@ -18,10 +18,10 @@ handle_pools(struct call *call)
 	struct buf b = call_buf();
 	struct pool_view v;
 
-	json_open(&b, NULL, '[');
+	put_open(&b, NULL, '[');
 	for (int i = 0; core_pool_at(call->api->core, i, &v); i++)
 		encode_pool(&b, &v);
-	json_close(&b, ']');
+	put_close(&b, ']');
 	call_reply(call, 200, &b);
 }
 
@@ -99,11 +99,11 @@ reply_machines(
 	}
 	b = call_buf();
 	if (call->as_list)
-		json_open(&b, NULL, '[');
+		put_open(&b, NULL, '[');
 	for (int i = 0; i < n; i++)
 		encode_machine(&b, &views[i]);
 	if (call->as_list)
-		json_close(&b, ']');
+		put_close(&b, ']');
 	call_reply(call, 200, &b);
 }
 
@@ -134,10 +134,10 @@ handle_images(struct call *call)
 	struct buf b = call_buf();
 	struct image_view v;
 
-	json_open(&b, NULL, '[');
+	put_open(&b, NULL, '[');
 	for (int i = 0; core_image_at(call->api->core, i, &v); i++)
 		encode_image(&b, &v);
-	json_close(&b, ']');
+	put_close(&b, ']');
 	call_reply(call, 200, &b);
 }
 

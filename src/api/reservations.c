@@ -5,7 +5,7 @@
 #include "api/encode.h"
 #include "api/fields.h"
 #include "api/internal.h"
-#include "api/json_out.h"
+#include "api/put.h"
 #include "ssh/pubkey.h"
 
 #define HOURS_MIN (1.0 / 3600)
@@ -34,11 +34,11 @@ reply_views(struct call *call, int status, const struct reservation_view *views,
 	struct buf b = call_buf();
 
 	if (call->as_list)
-		json_open(&b, NULL, '[');
+		put_open(&b, NULL, '[');
 	for (int i = 0; i < n; i++)
 		encode_reservation(&b, &views[i]);
 	if (call->as_list)
-		json_close(&b, ']');
+		put_close(&b, ']');
 	call_reply(call, status, &b);
 }
 

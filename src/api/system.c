@@ -3,7 +3,7 @@
 #include "api/encode.h"
 #include "api/fields.h"
 #include "api/internal.h"
-#include "api/json_out.h"
+#include "api/put.h"
 #include "base/clock.h"
 
 static void
@@ -56,11 +56,11 @@ handle_health(struct call *call)
 	struct buf b = call_buf();
 	int64_t up = clock_now_ms(call->api->clock) - call->api->started_ms;
 
-	json_open(&b, NULL, '{');
-	json_bool(&b, "ok", true);
-	json_str(&b, "state", "serving");
-	json_str(&b, "version", HEARTH_VERSION);
-	json_num(&b, "uptime", (double)up / 1000);
-	json_close(&b, '}');
+	put_open(&b, NULL, '{');
+	put_bool(&b, "ok", true);
+	put_str(&b, "state", "serving");
+	put_str(&b, "version", HEARTH_VERSION);
+	put_num(&b, "uptime", (double)up / 1000);
+	put_close(&b, '}');
 	call_reply(call, 200, &b);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "api/json_out.h"
+#include "api/put.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -99,20 +99,20 @@ add_key(struct buf *b, const char *key)
 }
 
 void
-json_open(struct buf *b, const char *key, char bracket)
+put_open(struct buf *b, const char *key, char bracket)
 {
 	add_key(b, key);
 	buf_char(b, bracket);
 }
 
 void
-json_close(struct buf *b, char bracket)
+put_close(struct buf *b, char bracket)
 {
 	buf_char(b, bracket);
 }
 
 void
-json_str(struct buf *b, const char *key, const char *s)
+put_str(struct buf *b, const char *key, const char *s)
 {
 	add_key(b, key);
 	if (s)
@@ -122,20 +122,20 @@ json_str(struct buf *b, const char *key, const char *s)
 }
 
 void
-json_int(struct buf *b, const char *key, int64_t v)
+put_int(struct buf *b, const char *key, int64_t v)
 {
 	add_key(b, key);
 	buf_fmt(b, "%lld", (long long)v);
 }
 
 void
-json_num(struct buf *b, const char *key, double v)
+put_num(struct buf *b, const char *key, double v)
 {
 	char text[64];
 	size_t n;
 
 	if (!isfinite(v) || fabs(v) > 1e15) {
-		json_null(b, key);
+		put_null(b, key);
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "%.6f", v); /* 16 digits and 7 more at most */
@@ -149,26 +149,26 @@ json_num(struct buf *b, const char *key, double v)
 }
 
 void
-json_bool(struct buf *b, const char *key, bool v)
+put_bool(struct buf *b, const char *key, bool v)
 {
 	add_key(b, key);
 	buf_str(b, v ? "true" : "false");
 }
 
 void
-json_null(struct buf *b, const char *key)
+put_null(struct buf *b, const char *key)
 {
 	add_key(b, key);
 	buf_str(b, "null");
 }
 
 void
-json_time(struct buf *b, const char *key, int64_t at_ms)
+put_time(struct buf *b, const char *key, int64_t at_ms)
 {
 	char text[CLOCK_RFC3339_MAX];
 
 	if (at_ms == 0) {
-		json_null(b, key);
+		put_null(b, key);
 		return;
 	}
 	clock_rfc3339(at_ms, text);
