@@ -17,10 +17,10 @@
 struct client *api_client(struct cli *cli);
 
 /* `body` is borrowed and may be NULL. *ret is owned; pass NULL where the reply does not matter. */
-int api_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret,
-    struct err *err) ERR_CHECK;
-int api_call_for(struct cli *cli, const char *method, const char *path, const json_t *body,
-    int timeout_ms, json_t **ret, struct err *err) ERR_CHECK;
+int api_call(struct cli *cli, const char *method, const char *path, const json_t *body,
+    json_t **ret, struct err *err) ERR_CHECK;
+int api_call_for(struct cli *cli, const char *method, const char *path,
+    const json_t *body, int timeout_ms, json_t **ret, struct err *err) ERR_CHECK;
 
 /* GET of a list; fails unless the reply is an array. */
 int api_list(struct cli *cli, const char *path, json_t **ret, struct err *err) ERR_CHECK;
@@ -29,8 +29,8 @@ int api_list(struct cli *cli, const char *path, json_t **ret, struct err *err) E
 char *api_path(const char *kind, const char *ref, const char *tail);
 
 /* A JSON string of what the user typed; ERR_INVALID when it is not UTF-8. `what` names it. */
-int api_set_str(json_t *body, const char *key, const char *value, const char *what, struct err *err)
-    ERR_CHECK;
+int api_set_str(json_t *body, const char *key, const char *value, const char *what,
+    struct err *err) ERR_CHECK;
 
 static inline void
 api_json_cleanup(json_t **v)

@@ -30,7 +30,7 @@ struct command {
 	const char *args;    /* of the synopsis */
 	const char *summary; /* one line */
 	const char *help;    /* its options, one a line; may be NULL */
-	bool wraps;          /* exits as another program does: 125 for failures of our own */
+	bool wraps; /* exits as another program does: 125 for failures of our own */
 };
 
 /* clang-format off */

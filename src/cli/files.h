@@ -23,11 +23,12 @@ int files_mkdir(const char *path, struct err *err) ERR_CHECK;
 
 /* A whole file of at most `max` bytes. The text is owned and NUL-terminated. ERR_TOO_LARGE beyond the
    bound, ERR_INVALID for a directory. */
-int files_read(const char *path, size_t max, char **ret, size_t *ret_len, struct err *err) ERR_CHECK;
+int files_read(
+    const char *path, size_t max, char **ret, size_t *ret_len, struct err *err) ERR_CHECK;
 
 /* Replaces `path` by `data` through a temporary file beside it: readers see the old or the new, and a
    full disk changes nothing. */
-int files_write(const char *path, const char *data, size_t len, unsigned mode, struct err *err)
-    ERR_CHECK;
+int files_write(const char *path, const char *data, size_t len, unsigned mode,
+    struct err *err) ERR_CHECK;
 
 #endif

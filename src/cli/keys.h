@@ -9,8 +9,9 @@
 #define KEY_FILE_MAX 16384
 
 struct key {
-	char *line;     /* owned; the public key, one line */
-	char *identity; /* owned; what ssh is told as IdentityFile: the private key, or the public one when an
+	char *line; /* owned; the public key, one line */
+	char *
+	    identity; /* owned; what ssh is told as IdentityFile: the private key, or the public one when an
 	                   agent holds the private. NULL: none, ssh finds out by itself */
 };
 

@@ -49,8 +49,8 @@ struct args {
    the operands to the front of argv. Wants `min` to `max` operands (max -1: any number); with
    `rest_ok` false what follows `--` are operands too. Failures are ERR_INVALID. With --help given it
    returns 0 and leaves the rest unchecked. */
-int opts_parse(struct cli *cli, const struct opt *table, int argc, char **argv, int min, int max,
-    bool rest_ok, struct args *ret, struct err *err) ERR_CHECK;
+int opts_parse(struct cli *cli, const struct opt *table, int argc, char **argv, int min,
+    int max, bool rest_ok, struct args *ret, struct err *err) ERR_CHECK;
 
 /* A plain decimal, as in "1.5": no sign, no exponent. */
 int opts_decimal(const char *s, double *ret, struct err *err) ERR_CHECK;

@@ -23,7 +23,7 @@ struct reserve {
 	const char *github;
 	const char *idle;
 	const char *request_id;
-	double hours; /* 0: not given */
+	double hours;  /* 0: not given */
 	int64_t count; /* -1: not given */
 	struct strings disks;
 	bool wait_disk;
@@ -50,6 +50,7 @@ struct reserve {
 	{"disk", OPT_STRINGS, &(r).disks}, \
 	{"wait-disk", OPT_FLAG, &(r).wait_disk}, \
 	{"require-disk", OPT_FLAG, &(r).require_disk}, \
+	{"count", OPT_COUNT, &(r).count}, \
 	{"idle", OPT_DURATION, &(r).idle}, \
 	{"request-id", OPT_STRING, &(r).request_id}, \
 	{"no-wait", OPT_FLAG, &(r).no_wait}, \
@@ -68,6 +69,7 @@ void reserve_fini(struct reserve *r);
 int reserve_wait_active(struct cli *cli, json_t **r, struct err *err) ERR_CHECK;
 
 /* Ends it and waits until all is undone. */
-int reserve_end(struct cli *cli, const char *ref, bool wait, json_t **ret, struct err *err) ERR_CHECK;
+int reserve_end(
+    struct cli *cli, const char *ref, bool wait, json_t **ret, struct err *err) ERR_CHECK;
 
 #endif

@@ -386,33 +386,17 @@ saved_argv(const struct saved *s, int extra, char ***ret, int *ret_n, struct err
 	return 0;
 }
 
-/* A path inside a pattern of glob(3). */
-static char *
-glob_quoted(const char *path)
-{
-	struct buf b = BUF_INIT(0);
-
-	for (; *path; path++) {
-		if (strchr("*?[]\\", *path))
-			buf_char(&b, '\\');
-		buf_char(&b, *path);
-	}
-	return buf_take(&b);
-}
-
 int
 saved_top_file(const char *state_dir, char **ret, struct err *err)
 {
 	AUTO_FREE char *path = xasprintf("%s/ssh_config", state_dir);
-	AUTO_FREE char *escaped = glob_quoted(state_dir);
-	AUTO_FREE char *pattern = xasprintf("%s/reservations/*/ssh_config", escaped);
 	AUTO_BUF struct buf text = BUF_INIT(0);
 	AUTO_FREE char *old = NULL;
 	struct err ignored;
 	size_t n;
 
-	buf_str(&text, "# Made by hearth: the machines you have reserved.\nInclude ");
-	if (ssh_include_value(&text, pattern, err) < 0)
+	buf_str(&text, "# Made by hearth: the machines you have reserved.\n");
+	if (ssh_include_line(&text, state_dir, "/reservations/*/ssh_config", err) < 0)
 		return -1;
 	buf_char(&text, '\n');
 	if ((files_read(path, RECORD_MAX, &old, &n, &ignored) < 0 || n != text.len ||

@@ -32,8 +32,8 @@ struct saved {
 	char *machine;
 	char *host;
 	char *login;
-	char *socket;     /* of the daemon it came from */
-	char *identity;   /* NULL: ssh's own choice */
+	char *socket;	  /* of the daemon it came from */
+	char *identity;	  /* NULL: ssh's own choice */
 	char *public_key; /* NULL: the daemon knows it */
 	int port;
 	int n_certs;
@@ -63,11 +63,13 @@ json_t *saved_ids(const char *state_dir);
 
 /* Removes those of `ids` that came from `socket` and are not in `live`, an array of reservations that
    was asked for after saved_ids() was called. */
-void saved_prune(const char *state_dir, const json_t *ids, const json_t *live, const char *socket);
+void saved_prune(
+    const char *state_dir, const json_t *ids, const json_t *live, const char *socket);
 
 /* The ssh arguments that reach it, "ssh" first and the destination last; ends with NULL and has room for
    `extra` more. Owned, each of them too. */
-int saved_argv(const struct saved *s, int extra, char ***ret, int *ret_n, struct err *err) ERR_CHECK;
+int saved_argv(
+    const struct saved *s, int extra, char ***ret, int *ret_n, struct err *err) ERR_CHECK;
 
 /* Makes the top file that includes every reservation's; returns its path. Owned. */
 int saved_top_file(const char *state_dir, char **ret, struct err *err) ERR_CHECK;

@@ -112,18 +112,23 @@ ssh_config_fragment(const struct saved *s, struct buf *ret, struct err *err)
 	return 0;
 }
 
+/* Escapes twice: for glob(3), which is given the name, and for the configuration's quotes. */
 int
-ssh_include_value(struct buf *b, const char *pattern, struct err *err)
+ssh_include_line(struct buf *b, const char *path, const char *pattern, struct err *err)
 {
-	if (strpbrk(pattern, "\r\n"))
+	if (strpbrk(path, "\r\n"))
 		return err_set(err, ERR_INVALID,
 		    "ssh's configuration cannot include a path with a line break");
-	buf_char(b, '"');
-	for (; *pattern; pattern++) {
-		if (*pattern == '"' || *pattern == '\\')
+	buf_str(b, "Include \"");
+	for (; *path; path++) {
+		if (strchr("*?[]", *path))
+			buf_str(b, "\\\\");
+		else if (*path == '\\')
+			buf_str(b, "\\\\\\");
+		else if (*path == '"')
 			buf_char(b, '\\');
-		buf_char(b, *pattern);
+		buf_char(b, *path);
 	}
-	buf_char(b, '"');
+	buf_fmt(b, "%s\"", pattern);
 	return 0;
 }

@@ -19,7 +19,8 @@ struct ssh_options {
 	int n;
 };
 
-int ssh_options(const struct saved *s, struct ssh_options *ret, struct err *err) ERR_CHECK;
+int ssh_options(
+    const struct saved *s, struct ssh_options *ret, struct err *err) ERR_CHECK;
 void ssh_options_fini(struct ssh_options *o);
 
 /* Certificate number `i` of a reservation. Owned. */
@@ -29,9 +30,11 @@ char *ssh_cert_path(const char *dir, int i);
 int ssh_command_line(const struct saved *s, struct buf *ret, struct err *err) ERR_CHECK;
 
 /* A Host block. */
-int ssh_config_fragment(const struct saved *s, struct buf *ret, struct err *err) ERR_CHECK;
+int ssh_config_fragment(
+    const struct saved *s, struct buf *ret, struct err *err) ERR_CHECK;
 
-/* The value of an Include line, which knows no % tokens. */
-int ssh_include_value(struct buf *b, const char *pattern, struct err *err) ERR_CHECK;
+/* The line that includes `path` (as it is) followed by `pattern` (a pattern of glob(3)). */
+int ssh_include_line(
+    struct buf *b, const char *path, const char *pattern, struct err *err) ERR_CHECK;
 
 #endif

@@ -37,7 +37,8 @@ double view_num(const json_t *obj, const char *key);
 bool view_time(const json_t *obj, const char *key, int64_t *ret_wall_ms);
 
 /* One field as its column has it; "-" where there is nothing. */
-void view_field(struct buf *b, const json_t *obj, const struct view_column *col, int64_t wall_ms);
+void view_field(
+    struct buf *b, const json_t *obj, const struct view_column *col, int64_t wall_ms);
 
 /* To stdout. A list has its header line also when it is empty; an object's empty fields are left out. */
 void view_list(const json_t *array, const struct view_column *cols);

@@ -30,8 +30,7 @@ include_line(const char *top, char **ret, struct err *err)
 {
 	AUTO_BUF struct buf b = BUF_INIT(0);
 
-	buf_str(&b, "Include ");
-	if (ssh_include_value(&b, top, err) < 0)
+	if (ssh_include_line(&b, top, "", err) < 0)
 		return -1;
 	*ret = buf_take(&b);
 	return 0;

@@ -13,7 +13,8 @@ bool wiring_is_made(const char *top);
 
 /* Puts the Include line at the top, before any Host or Match, keeping the rest and the file's mode. A
    symbolic link is followed. *ret_path (owned) is the file; *ret_changed false: it was there already. */
-int wiring_make(const char *top, char **ret_path, bool *ret_changed, struct err *err) ERR_CHECK;
+int wiring_make(
+    const char *top, char **ret_path, bool *ret_changed, struct err *err) ERR_CHECK;
 
 /* Whether ssh reads the file of wiring_make(): it takes the home directory from the password file, not
    from $HOME. */

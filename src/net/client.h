@@ -36,8 +36,9 @@ void client_set_stop(struct client *c, volatile sig_atomic_t *stop, const sigset
      ERR_TOO_LARGE, ERR_INTERNAL  the reply is too long, or not HTTP,
      ERR_CANCELLED      see client_set_stop().
    A connection that died between two calls is made anew, once, for methods other than POST. */
-int client_call(struct client *c, const char *method, const char *target, const char *body,
-    int timeout_ms, int *ret_status, struct buf *reply, struct err *err) ERR_CHECK;
+int client_call(struct client *c, const char *method, const char *target,
+    const char *body, int timeout_ms, int *ret_status, struct buf *reply,
+    struct err *err) ERR_CHECK;
 
 /* Whether the last call failed because no daemon answered: not there, died, or silent. */
 bool client_unreachable(const struct client *c);
