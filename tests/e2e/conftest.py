@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all end-to-end tests. HEARTH_TEST_SEED chooses the sample (random unless given; it is printed), and
+HEARTH_SOAK=1 runs everything instead of a sample."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+SEED = int(os.environ.get("HEARTH_TEST_SEED") or time.time_ns() % 1000000)
+SOAK = os.environ.get("HEARTH_SOAK") == "1"
+TEST_SECONDS = int(os.environ.get("HEARTH_TEST_SECONDS", "3600" if SOAK else "180"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "soak: only where HEARTH_SOAK=1")
+    config.addinivalue_line("markers", "root: needs root")
+    config.addinivalue_line("markers", "seconds(n): may take that long")
+
+
+def pytest_report_header(config):
+    return f"HEARTH_TEST_SEED={SEED}" + (", soak" if SOAK else ", a sample: HEARTH_SOAK=1 runs all")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+        if item.get_closest_marker("soak") and not SOAK:
+            item.add_marker(pytest.mark.skip(reason="soak only"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """A test that hangs fails, and its fixtures clean up."""
+    marker = item.get_closest_marker("seconds")
+    seconds = marker.args[0] if marker else TEST_SECONDS
+
+    def expired(*_):
+        raise TimeoutError(f"the test took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def soak():
+    return SOAK
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers of this test's own: the same for the same seed, whatever other tests run."""
+    return random.Random(f"{SEED}/{request.node.nodeid}")
+
+
+@pytest.fixture
+def sample(rng):
+    """sample(cases, n): n of them in their order, or all of them in a soak."""
+
+    def choose(cases, n):
+        cases = list(cases)
+        return cases if SOAK or n >= len(cases) else [cases[i] for i in sorted(rng.sample(range(len(cases)), n))]
+
+    return choose
+
+
+@pytest.fixture
+def daemons():
+    """daemons(...) makes a Daemon (see hearth.py) that is closed at the test's end, whatever happens."""
+    from hearth import Daemon
+
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Daemon(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    errors = []
+    for d in reversed(made):
+        try:
+            d.close()
+        except Exception as e:  # close the others, too
+            errors.append(e)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def daemon(daemons):
+    """A running hearthd with one pool `default` of two fake machines, filled."""
+    d = daemons().start()
+    d.fill()
+    return d
+
+
+@pytest.fixture
+def local_daemon(daemons):
+    """A running hearthd with one pool `default` of two real machines, filled; as root only."""
+    if os.geteuid() != 0:
+        pytest.skip("real machines need root")
+    from image_cache import image
+
+    d = daemons(providers={"here": "{kind: local, network: 10.77.0.0/16, uid_base: 300000000}"},
+                pools={"default": "{provider: here, image: debian, running: 2, max: 20}"}, image=image()).start()
+    d.fill(seconds=60)
+    return d
