@@ -3,6 +3,7 @@
 plain namespaces and a chroot. Everything ends with the object, and with the test process."""
 
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -189,9 +190,15 @@ class Machine:
                               stdin=subprocess.DEVNULL, timeout=30)
 
     def wait_gone(self, timeout=10):
-        """The moment it was seen gone."""
-        self.process.wait(timeout)
-        return time.monotonic()
+        """The moment it was gone."""
+        fd = os.pidfd_open(self.process.pid)
+        try:
+            # Popen.wait() looks every 50 ms only.
+            assert select.select([fd], [], [], timeout)[0], "still there after %s s" % timeout
+            return time.monotonic()
+        finally:
+            os.close(fd)
+            self.process.poll()
 
     def close(self):
         if self.process.poll() is None:
