@@ -15,13 +15,10 @@
  */
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <uv.h>
 
@@ -85,69 +82,6 @@ static struct sqlite_store *
 store_of(struct store *st)
 {
 	return (struct sqlite_store *)st;
-}
-
-int
-sqlite_fail(sqlite3 *db, struct err *err, const char *what)
-{
-	int rc = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
-	const char *why = db ? sqlite3_errmsg(db) : "out of memory";
-
-	switch (rc & 0xff) {
-	case SQLITE_FULL:
-		err_set(err, ERR_UNAVAILABLE, "%s: no space left where the state is kept",
-		    what);
-		return err_hint(err, "free space there; nothing was lost");
-	case SQLITE_IOERR:
-	case SQLITE_CANTOPEN:
-	case SQLITE_READONLY:
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-	case SQLITE_NOMEM:
-		err_set(err, ERR_UNAVAILABLE, "%s: %s (%d)", what, why, rc);
-		return err_hint(err, "see the file system that holds the state");
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		err_set(err, ERR_INTERNAL, "%s: the database is damaged: %s", what, why);
-		return err_hint(
-		    err, "restore it from a backup, or move it away to start empty");
-	default:
-		return err_set(err, ERR_INTERNAL, "%s: %s (%d)", what, why, rc);
-	}
-}
-
-static char *
-row_sql(enum stmt_id id)
-{
-	if (id == STMT_MACHINE_IF)
-		return sqlite_row_put(TABLE_MACHINES, true);
-	assert(id >= STMT_PUT && id < STMT_PUT + TABLE_MAX);
-	return sqlite_row_put((enum table_id)(id - STMT_PUT), false);
-}
-
-sqlite3_stmt *
-sqlite_stmt(struct sqlite_conn *c, enum stmt_id id, const char *sql, struct err *err)
-{
-	AUTO_FREE char *generated = NULL;
-
-	if (c->stmts[id])
-		return c->stmts[id];
-	if (!sql)
-		sql = generated = row_sql(id);
-	if (sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &c->stmts[id],
-		NULL) == SQLITE_OK)
-		return c->stmts[id];
-	sqlite_fail(c->db, err, "cannot use the database");
-	return NULL;
-}
-
-void
-sqlite_conn_close(struct sqlite_conn *c)
-{
-	for (int i = 0; i < STMT_MAX; i++)
-		sqlite3_finalize(c->stmts[i]);
-	sqlite3_close(c->db);
-	*c = (struct sqlite_conn){0};
 }
 
 /* ---- completions, on the loop ---- */
@@ -531,77 +465,20 @@ static const struct store_ops sqlite_ops = {
 
 /* ---- opening ---- */
 
-static int
-lock_refused(int fd, struct err *err)
-{
-	char pid[16] = "";
-	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
-
-	pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-	err_set(err, ERR_CONFLICT, "another hearthd (pid %s) uses this state",
-	    *pid ? pid : "unknown");
-	return err_hint(err, "stop it, or give this one a state directory of its own");
-}
-
-/* The kernel gives the lock up when the process ends, however it ends. */
-static int
-take_lock(const char *path, int *ret_fd, struct err *err)
-{
-	AUTO_FREE char *name = xasprintf("%s.lock", path);
-	AUTO_CLOSE int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd < 0)
-		return err_errno(err, errno, "cannot open %s", name);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			   ? lock_refused(fd, err)
-			   : err_errno(err, errno, "cannot lock %s", name);
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-		return err_errno(err, errno, "cannot write %s", name);
-	*ret_fd = TAKE_FD(fd);
-	return 0;
-}
-
-static int
-set_up(sqlite3 *db, const char *sql, struct err *err)
-{
-	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
-		return 0;
-	return sqlite_fail(db, err, "cannot set up the database");
-}
-
-static int
-conn_open(struct sqlite_conn *c, const struct sqlite_options *opt, struct err *err)
-{
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-		    SQLITE_OPEN_NOFOLLOW;
-
-	if (sqlite3_open_v2(opt->path, &c->db, flags, opt->vfs) != SQLITE_OK)
-		return sqlite_fail(c->db, err, "cannot open the database");
-	sqlite3_extended_result_codes(c->db, 1);
-	sqlite3_busy_timeout(c->db, BUSY_MS);
-	return set_up(c->db,
-	    "PRAGMA temp_store = MEMORY;"
-	    "PRAGMA secure_delete = OFF;"
-	    "PRAGMA journal_mode = WAL;"
-	    "PRAGMA synchronous = FULL;",
-	    err);
-}
-
 /* Opens the log and its index now, while the process still may. */
 static int
 reader_open(struct sqlite_store *st, const struct sqlite_options *opt, struct err *err)
 {
-	if (conn_open(&st->reader, opt, err) < 0)
+	if (sqlite_conn_open(&st->reader, opt, err) < 0)
 		return -1;
-	return set_up(
+	return sqlite_exec(
 	    st->reader.db, "PRAGMA cache_size = -512; SELECT count(*) FROM meta;", err);
 }
 
 static int
 writer_open(struct sqlite_store *st, const struct sqlite_options *opt, struct err *err)
 {
-	if (conn_open(&st->writer, opt, err) < 0 ||
+	if (sqlite_conn_open(&st->writer, opt, err) < 0 ||
 	    sqlite_schema_prepare(st->writer.db, err) < 0)
 		return -1;
 	if (opt->clock)
@@ -632,7 +509,7 @@ static int
 open_all(struct sqlite_store *st, const struct sqlite_options *opt, struct err *err)
 {
 	if (strcmp(opt->path, ":memory:") != 0 &&
-	    take_lock(opt->path, &st->lock_fd, err) < 0)
+	    sqlite_take_lock(opt->path, &st->lock_fd, err) < 0)
 		return -1;
 	if (writer_open(st, opt, err) < 0)
 		return -1;
@@ -647,6 +524,7 @@ int
 sqlite_store_open(const struct sqlite_options *opt, struct store **ret, struct err *err)
 {
 	struct sqlite_store *st;
+	struct sqlite_identity was;
 	mode_t mask = umask(0077);
 	int rc;
 
@@ -665,7 +543,11 @@ sqlite_store_open(const struct sqlite_options *opt, struct store **ret, struct e
 	QUEUE_INIT(&st->requests);
 	QUEUE_INIT(&st->txs_done);
 	QUEUE_INIT(&st->requests_done);
-	rc = open_all(st, opt, err);
+	rc = sqlite_become_owner(opt->path, &was, err);
+	if (rc == 0) {
+		rc = open_all(st, opt, err);
+		sqlite_be_again(&was);
+	}
 	umask(mask);
 	if (rc < 0) {
 		store_free(st);

@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "store/store.h"
 #include "store/tx.h"
@@ -61,15 +62,35 @@ struct sqlite_prune {
 	int keep_events;
 };
 
-/* Fills `err` from the connection's last error: a full or failing disk is
- * ERR_UNAVAILABLE. Returns -1. */
-int sqlite_fail(sqlite3 *db, struct err *err, const char *what);
+/* ---- sqlite_conn.c ---- */
 
-/* The statement, prepared from `sql` (or, with NULL, from sqlite_row_sql()) the first
- *time; NULL and err when it cannot be. */
+/* Fills `err` from the connection's last error: a full or failing disk is ERR_UNAVAILABLE. Returns -1. */
+int sqlite_fail(sqlite3 *db, struct err *err, const char *what);
+int sqlite_exec(sqlite3 *db, const char *sql, struct err *err) ERR_CHECK;
+
+/* The statement, prepared from `sql` (or, with NULL, from sqlite_row_put()) the first time; NULL and
+   *err when it cannot be. */
 sqlite3_stmt *sqlite_stmt(
     struct sqlite_conn *c, enum stmt_id id, const char *sql, struct err *err);
+
+/* On failure too, the connection is to be closed. */
+int sqlite_conn_open(
+    struct sqlite_conn *c, const struct sqlite_options *opt, struct err *err) ERR_CHECK;
 void sqlite_conn_close(struct sqlite_conn *c);
+
+/* flock on `path`.lock. The kernel gives it up when the process ends, however it ends. */
+int sqlite_take_lock(const char *path, int *ret_fd, struct err *err) ERR_CHECK;
+
+/* Root opens the files as the owner of their directory, who could otherwise plant a symbolic link there
+   and have root write to, or give away, what it points to. The way down to the directory may be
+   closed to that user: reading and searching stay allowed. No effect where we are not root. */
+struct sqlite_identity {
+	bool changed;
+	gid_t gid;
+};
+int sqlite_become_owner(
+    const char *path, struct sqlite_identity *ret_was, struct err *err) ERR_CHECK;
+void sqlite_be_again(const struct sqlite_identity *was);
 
 /* ---- sqlite_rows.c ---- */
 
