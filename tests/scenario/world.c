@@ -82,6 +82,9 @@ world_start(struct world *w)
 	so.path = path;
 	if (sqlite_store_open(&so, &co.store, &err) < 0)
 		fail_msg("%s", err.msg);
+	w->cut.dead = false;
+	w->cut.writes = 0;
+	co.store = cut_store_new(co.store, &w->cut);
 	w->core = core_new(&co);
 	env = core_provider_env(w->core, "sim", NULL);
 	if (fake_provider_open(&w->options, &env, &w->fake, &err) < 0)
@@ -98,6 +101,14 @@ world_stop(struct world *w)
 {
 	core_close(w->core);
 	w->core = NULL;
+}
+
+void
+world_kill(struct world *w)
+{
+	w->cut.dead = true;
+	world_stop(w);
+	w->cut.at = 0;
 }
 
 void

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "core/core.h"
+#include "cut_store.h"
 #include "provider/fake.h"
 
 struct world {
@@ -21,6 +22,7 @@ struct world {
 	struct pool pools[4];
 	int n_pools;
 	const char *boot_id;
+	struct cut cut; /* where the daemon crashes; see cut_store.h */
 	char dir[64]; /* scratch: CAs, store, fake world */
 };
 

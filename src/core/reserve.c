@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "core/core_internal.h"
+#include "core/request.h"
+#include "ssh/pubkey.h"
+
+/*
+ * A request for reservations, from the check to the answer. It is answered when each of its
+ * reservations is settled: claimed, or stored as waiting in line.
+ */
+
+struct reserve_op {
+	struct core *core;
+	struct core_caller who; /* user: owned */
+	struct cpool *pool;
+	char *name, *request_id, *public_keys; /* owned */
+	int64_t hold_ms, idle_ms;
+	int count, unsettled;
+	bool no_wait, no_warm;
+	core_reserve_fn done;
+	void *arg;
+	struct creservation **rs; /* owned array */
+	struct err err;
+};
+
+static void
+op_free(struct reserve_op *op)
+{
+	free((char *)op->who.user);
+	free(op->name);
+	free(op->request_id);
+	free(op->public_keys);
+	free(op->rs);
+	free(op);
+}
+
+static void
+op_fail(void *arg)
+{
+	struct reserve_op *op = arg;
+
+	op->done(op->arg, NULL, 0, false, &op->err);
+	op_free(op);
+}
+
+static void
+op_answer(struct reserve_op *op)
+{
+	struct reservation_view *views = xcalloc((size_t)op->count, sizeof(*views));
+
+	if (op->err.code != ERR_NONE) {
+		for (int i = 0; i < op->count; i++) {
+			struct creservation *r = op->rs[i];
+
+			r->op = NULL;
+			if (!r->durable && r->r.state != RESERVATION_ENDED)
+				reservation_discard(r);
+			else if (r->r.state != RESERVATION_ENDED)
+				reservation_end(r, END_CANCELLED, NULL);
+			else
+				reservation_let_go(r);
+		}
+		op->done(op->arg, NULL, 0, false, &op->err);
+	} else {
+		for (int i = 0; i < op->count; i++)
+			views[i] = view_of(op->rs[i], op->rs[i]->certs);
+		op->done(op->arg, views, op->count, false, &op->err);
+		for (int i = 0; i < op->count; i++) {
+			struct creservation *r = op->rs[i];
+
+			r->op = NULL;
+			certs_free(&r->certs);
+			reservation_let_go(r);
+		}
+	}
+	free(views);
+	op_free(op);
+}
+
+void
+request_settled(struct creservation *r, const struct err *err)
+{
+	struct reserve_op *op = r->op;
+
+	if (!op || r->settled)
+		return;
+	r->settled = true;
+	if (err && op->err.code == ERR_NONE)
+		op->err = *err;
+	if (--op->unsettled == 0)
+		op_answer(op);
+}
+
+static void
+wait_written(void *arg, const struct err *err)
+{
+	struct creservation *r = map_get(&((struct id_of *)arg)->core->reservations, ((struct id_of *)arg)->id.s);
+
+	free(arg);
+	if (!r)
+		return;
+	r->durable = err->code == ERR_NONE;
+	request_settled(r, r->durable ? NULL : err);
+}
+
+void
+request_waits(struct creservation *r)
+{
+	struct id_of *id = xnew(struct id_of);
+
+	*id = (struct id_of){r->core, r->r.id};
+	core_save_reservation(r);
+	core_tx_then(r->core, wait_written, id);
+}
+
+static void
+make_name(struct core *c, uint32_t uid, char out[48])
+{
+	static const char *const first[] = {"amber", "brisk", "calm", "coral", "crisp", "dusky", "eager",
+	    "early", "fair", "fleet", "fond", "gold", "green", "keen", "kind", "light", "lucid",
+	    "merry", "mild", "misty", "noble", "pale", "plain", "proud", "quick", "quiet", "rapid",
+	    "ruby", "swift", "vivid", "warm", "wise"};
+	static const char *const second[] = {"ash", "bay", "birch", "brook", "cedar", "cliff", "cove",
+	    "crane", "dale", "elm", "fern", "finch", "fox", "grove", "hare", "hawk", "heath",
+	    "heron", "iris", "lake", "lark", "lynx", "maple", "moss", "otter", "pine", "reed",
+	    "robin", "sage", "tern", "vale", "wren"};
+	char key[64];
+
+	do {
+		struct id id = id_new('n');
+
+		(void)snprintf(out, 48, "%s-%s-%.4s", first[(unsigned char)id.s[6] % 32],
+		    second[((unsigned char)id.s[7] + 36u * (unsigned char)id.s[8]) % 32],
+		    id.s + 10);
+		(void)snprintf(key, sizeof(key), "%u:%s", uid, out);
+	} while (map_get(&c->names, key));
+}
+
+static struct creservation *
+op_reservation(struct reserve_op *op, int i, struct id group)
+{
+	struct core *c = op->core;
+	char name[64];
+	struct reservation row = {
+	    .id = id_new('r'),
+	    .name = name,
+	    .uid = op->who.uid,
+	    .user = (char *)op->who.user,
+	    .pool = op->pool->p.name,
+	    .state = RESERVATION_PREPARING,
+	    .public_keys = op->public_keys,
+	    .request_id = i == 0 ? op->request_id : NULL,
+	    .group = group,
+	    .no_warm = op->no_warm,
+	    .no_wait = op->no_wait,
+	    .hold_ms = op->hold_ms,
+	    .idle_ms = op->idle_ms,
+	    .serial = ++c->last_serial,
+	    .created_at = clock_wall_ms(c->clock),
+	};
+
+	if (op->name && op->count > 1)
+		(void)snprintf(name, sizeof(name), "%.50s-%d", op->name, i + 1);
+	else if (op->name)
+		(void)snprintf(name, sizeof(name), "%s", op->name);
+	else
+		make_name(c, op->who.uid, name);
+	if (i == 0 && op->count > 1)
+		row.group = row.id;
+	return reservation_new(c, &row);
+}
+
+static bool
+name_taken(struct reserve_op *op)
+{
+	for (int i = 0; op->name && i < op->count; i++) {
+		char key[96];
+
+		if (op->count > 1)
+			(void)snprintf(key, sizeof(key), "%u:%.50s-%d", op->who.uid, op->name, i + 1);
+		else
+			(void)snprintf(key, sizeof(key), "%u:%s", op->who.uid, op->name);
+		if (map_get(&op->core->names, key)) {
+			err_set(&op->err, ERR_CONFLICT, "you already have a reservation named '%s'",
+			    strchr(key, ':') + 1);
+			err_hint(&op->err, "choose another name, or cancel that one");
+			return true;
+		}
+	}
+	return false;
+}
+
+/* How many more could be served without waiting: by ready ones and by new launches. */
+static int
+capacity(struct cpool *p, bool no_warm, const char **ret_why)
+{
+	struct cmachine *m;
+	int n = 0, room = p->p.max - pool_total(p) - pool_line_without_launch(p);
+
+	if (!no_warm)
+		list_for_each (m, &p->ready, in_pool)
+			if (!m->reservation && machine_current(m) && machine_healthy(m))
+				n++;
+	if (pool_may_launch(p, ret_why)) {
+		if (room > 0)
+			n += room;
+		else
+			*ret_why = "the pool is at its max";
+	}
+	return n;
+}
+
+static void
+op_go(struct reserve_op *op)
+{
+	const char *why = "the pool is at its max";
+	struct id group = {{0}};
+
+	if (name_taken(op)) {
+		op_fail(op);
+		return;
+	}
+	if (op->no_wait && capacity(op->pool, op->no_warm, &why) < op->count) {
+		err_set(&op->err, ERR_NO_CAPACITY, "pool '%s' has no room for %d now: %s",
+		    op->pool->p.name, op->count, why);
+		err_hint(&op->err, "leave out --no-wait to queue for it");
+		op_fail(op);
+		return;
+	}
+	op->rs = xcalloc((size_t)op->count, sizeof(*op->rs));
+	op->unsettled = op->count;
+	for (int i = 0; i < op->count; i++) {
+		op->rs[i] = op_reservation(op, i, group);
+		op->rs[i]->op = op;
+		group = op->rs[i]->r.group;
+	}
+	for (int i = 0, n = op->count; i < n; i++) {
+		struct creservation *r = op->rs[i];
+		const char *miss = "asked for a cold launch (no_warm)";
+		struct cmachine *m = NULL;
+
+		/* those who came first and wait are served first */
+		if (!op->no_warm) {
+			if (op->pool->n_waiting > 0)
+				miss = "others are waiting in line";
+			else
+				m = claim_candidate(op->pool, &miss);
+		}
+		if (m) {
+			reservation_take(r, m);
+		} else {
+			reservation_wait_in_line(r, miss);
+			if (!pool_may_launch(op->pool, &why) ||
+			    pool_total(op->pool) + pool_line_without_launch(op->pool) > op->pool->p.max)
+				r->r.state = RESERVATION_QUEUED;
+			request_waits(r);
+		}
+	}
+}
+
+static void
+known_request(void *arg, const struct store_result *res, const struct err *err)
+{
+	struct reserve_op *op = arg;
+
+	if (err->code != ERR_NONE) {
+		op->err = *err;
+		op_fail(op);
+	} else if (res->n > 0) {
+		struct reservation_view v = view_of_row(&res->reservations[0]);
+
+		op->done(op->arg, &v, 1, true, err);
+		op_free(op);
+	} else {
+		op_go(op);
+	}
+}
+
+/* The same request again, and its reservations are in memory. */
+static void
+answer_known(void *arg)
+{
+	struct reserve_op *op = arg;
+	struct core *c = op->core;
+	struct reservation_view *views = xcalloc(CORE_COUNT_MAX, sizeof(*views));
+	struct certs **certs = xcalloc(CORE_COUNT_MAX, sizeof(*certs));
+	struct creservation *r, *first;
+	char *key = xasprintf("%u:%s", op->who.uid, op->request_id);
+	struct err err = {0};
+	int n = 0;
+
+	first = map_get(&c->requests, key);
+	free(key);
+	if (first)
+		list_for_each (r, &c->live, in_core) {
+			if (r != first && (id_empty(&first->r.group) || !id_equal(&r->r.group, &first->r.group)))
+				continue;
+			if (r->r.state == RESERVATION_ACTIVE && certs_make(r, NULL, 0, &certs[n], &err) < 0)
+				log_warn("certificate: %s", err.msg);
+			views[n] = view_of(r, certs[n]);
+			if (++n == CORE_COUNT_MAX)
+				break;
+		}
+	if (n > 0) {
+		op->done(op->arg, views, n, true, &(struct err){0});
+	} else {
+		err_set(&err, ERR_UNAVAILABLE, "the reservation of this request id is just ending");
+		op->done(op->arg, NULL, 0, false, &err);
+	}
+	for (int i = 0; i < n; i++)
+		certs_free(&certs[i]);
+	free(certs);
+	free(views);
+	op_free(op);
+}
+
+static int
+no_pool(struct err *err, const char *name)
+{
+	err_set(err, ERR_NOT_FOUND, "no pool '%.64s'", name);
+	return err_hint(err, "see 'hearth pool list'");
+}
+
+static int
+op_check(struct reserve_op *op, const struct reserve_request *req, struct err *err)
+{
+	struct core *c = op->core;
+	const char *pool = req->pool ? req->pool : "default";
+
+	op->pool = pool_find(c, pool);
+	if (!op->pool || op->pool->gone)
+		return no_pool(err, pool);
+	if (req->name && !name_valid(req->name))
+		return err_set(err, ERR_INVALID,
+		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a letter or digit first and last");
+	if (req->n_keys < 1 || req->n_keys > CORE_KEYS_MAX)
+		return err_set(err, ERR_INVALID, "public_keys: expected 1 to %d keys", CORE_KEYS_MAX);
+	if (req->hold_ms < 0 || op->hold_ms > c->opt.max_hold_ms)
+		return err_set(err, ERR_INVALID, "hours: expected more than 0 and at most %g",
+		    (double)c->opt.max_hold_ms / 3600000.0);
+	if (req->count < 1 || req->count > CORE_COUNT_MAX)
+		return err_set(err, ERR_INVALID, "count: expected 1 to %d", CORE_COUNT_MAX);
+	if (req->count > op->pool->p.max) {
+		err_set(err, ERR_NO_CAPACITY, "pool '%s' has at most %d machines", pool, op->pool->p.max);
+		return err_hint(err, "ask for fewer, or have an operator raise its max");
+	}
+	return 0;
+}
+
+void
+core_reserve(struct core *c, const struct core_caller *who, const struct reserve_request *req,
+    core_reserve_fn done, void *arg)
+{
+	struct reserve_op *op = xnew(struct reserve_op);
+	AUTO_BUF struct buf keys = BUF_INIT(0);
+
+	op->core = c;
+	op->who = *who;
+	op->who.user = xstrdup(who->user);
+	op->hold_ms = req->hold_ms ? req->hold_ms : c->opt.default_hold_ms;
+	op->idle_ms = req->idle_ms;
+	op->count = req->count;
+	op->no_wait = req->no_wait;
+	op->no_warm = req->no_warm;
+	op->done = done;
+	op->arg = arg;
+	if (op_check(op, req, &op->err) < 0) {
+		core_defer(c, op_fail, op);
+		return;
+	}
+	op->name = xstrdup_null(req->name);
+	op->request_id = xstrdup_null(req->request_id);
+	for (int i = 0; i < req->n_keys; i++) {
+		char *line = ssh_pubkey_line(&req->keys[i]);
+
+		buf_fmt(&keys, "%s%s", i ? "\n" : "", line);
+		free(line);
+	}
+	op->public_keys = buf_take(&keys);
+	if (op->request_id) {
+		char *key = xasprintf("%u:%s", who->uid, op->request_id);
+		struct creservation *known = map_get(&c->requests, key);
+		struct store_query q = {.kind = QUERY_REQUEST, .uid = who->uid, .limit = 1};
+
+		free(key);
+		if (known) {
+			core_defer(c, answer_known, op);
+			return;
+		}
+		(void)snprintf(q.key, sizeof(q.key), "%s", op->request_id);
+		core_flush(c);
+		c->store->ops->query(c->store, &q, known_request, op);
+		return;
+	}
+	op_go(op);
+}
+
+/* One of a group can no longer be had: all or none. Those already in use stay. */
+void
+request_group_ended(struct creservation *r)
+{
+	struct creservation *o, *tmp;
+
+	if (id_empty(&r->r.group) || r->r.reason != END_FAILED || r->r.ready_at)
+		return;
+	list_for_each_safe (o, tmp, &r->core->live, in_core)
+		if (o != r && id_equal(&o->r.group, &r->r.group) && o->r.state != RESERVATION_ENDED) {
+			reservation_end(o, END_FAILED, "another of the same request failed");
+			break; /* which ends the next, and so on */
+		}
+}
