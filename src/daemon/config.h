@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "model/model.h"
+#include "provider/fake.h"
 
 enum provider_kind { PROVIDER_LOCAL, PROVIDER_FAKE, PROVIDER_KIND_MAX };
 
@@ -21,23 +22,11 @@ struct config_local {
 	int64_t uid_base;
 };
 
-/* Of docs: hearth.yaml(5), "fake". Times in ms, shares are probabilities. */
-struct config_fake {
-	int64_t launch_ms, launch_jitter_ms, terminate_ms, setup_ms, contact_ms,
-	    deadline_ms, image_ms;
-	int64_t die_after_ms;
-	int64_t seed;
-	double fail_launch, fail_setup, fail_contact, lose_reply;
-	double usd_per_hour;
-	int fail_launch_first;
-	int capacity;
-};
-
 struct config_provider {
 	char *name; /* owned */
 	enum provider_kind kind;
 	struct config_local local;
-	struct config_fake fake;
+	struct fake_options fake; /* `world` is not the file's to say: NULL */
 };
 
 struct config {

@@ -24,6 +24,7 @@
 #include "daemon/privilege.h"
 #include "daemon/providers.h"
 #include "daemon/reload.h"
+#include "net/http_server.h"
 #include "net/loop.h"
 #include "provider/provider.h"
 #include "ssh/ca.h"
@@ -41,7 +42,7 @@ struct daemon {
 	char *launcher_path; /* of its socket */
 	struct identity id;
 	int lock;
-	int api_fd; /* until the API has it */
+	int api_fd; /* until the server has it */
 	struct launcher_child launcher;
 	uv_poll_t launcher_watch;
 	bool launcher_watched;
@@ -51,6 +52,7 @@ struct daemon {
 	struct ssh_ca *user_ca, *host_ca;
 	struct core *core;
 	struct api *api;
+	struct http_server *server;
 	struct reload *reload; /* NULL: none in flight */
 	struct timer prune;
 	int exit_code;
@@ -293,23 +295,33 @@ on_prune(void *arg)
 	timer_set(d->clock, &d->prune, PRUNE_EVERY_MS, on_prune, d);
 }
 
+/* A daemon that never was root serves the user who started it: theirs is the state. */
+static int
+open_api(struct daemon *d, struct err *err)
+{
+	struct api_options api = {
+	    .core = d->core,
+	    .clock = d->clock,
+	    .owner_uid = d->launcher.pid == 0 ? (uint32_t)d->id.uid : API_NO_OWNER,
+	};
+	struct http_options http = {
+	    .loop = d->loop, .listen_fd = d->api_fd, .handler = api_handle};
+
+	d->api = api_new(&api);
+	http.arg = d->api;
+	d->api_fd = -1;
+	return http_server_new(&http, &d->server, err);
+}
+
 static int
 start(struct daemon *d, struct err *err)
 {
-	struct api_options api = {.loop = d->loop,
-	    .core = d->core,
-	    .listen_fd = d->api_fd,
-	    .state = d->config->state};
-
 	if (loop_on_signal(d->loop, SIGTERM, on_stop, d, err) < 0 ||
 	    loop_on_signal(d->loop, SIGINT, on_stop, d, err) < 0 ||
 	    loop_on_signal(d->loop, SIGHUP, on_hangup, d, err) < 0)
 		return -1;
 	watch_launcher(d);
-	if (core_start(d->core, err) < 0)
-		return -1;
-	d->api_fd = -1;
-	if (api_new(&api, &d->api, err) < 0)
+	if (core_start(d->core, err) < 0 || open_api(d, err) < 0)
 		return -1;
 	timer_set(d->clock, &d->prune, PRUNE_EVERY_MS, on_prune, d);
 	return 0;
@@ -354,11 +366,17 @@ daemon_close(struct daemon *d)
 	reload_cancel(d->reload);
 	if (d->launcher_watched)
 		uv_close((uv_handle_t *)&d->launcher_watch, NULL);
+	if (d->server)
+		http_server_stop(d->server);
+	if (d->api)
+		api_stop(d->api);
 	if (d->core)
 		core_close(d->core);
 	else if (d->store)
 		d->store->ops->close(d->store);
-	api_close(d->api);
+	if (d->server)
+		http_server_close(d->server);
+	api_free(d->api);
 	loop_free(d->loop);
 	launcher_end(&d->launcher);
 	ssh_ca_free(d->user_ca);

@@ -109,7 +109,7 @@ reads_every_other_setting(void **state)
 		       "hibernated: 0, max: 0, memory: 512M,\n"
 		       "      cpus: 0.25, pids: 512, nesting: true, usd_per_hour: 0.2, "
 		       "setup_timeout: 90s}\n");
-	const struct config_fake *f = &c->providers[0].fake;
+	const struct fake_options *f = &c->providers[0].fake;
 
 	assert_string_equal(c->state, "/s");
 	assert_int_equal(c->socket_mode, 0660);
