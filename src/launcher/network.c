@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/xalloc.h"
 #include "launcher/network_impl.h"
 #include "launcher/protocol.h"
 
@@ -113,4 +114,24 @@ network_ifname(const struct network *n, uint32_t slot, char out[NETWORK_IFNAME_M
 {
 	(void)snprintf(out, NETWORK_IFNAME_MAX, NETWORK_PREFIX "%08x",
 	    (unsigned)network_host_end(n, slot) + 1);
+}
+
+bool
+network_name_is_plain(const char *name)
+{
+	return name[0] && strlen(name) < NETWORK_IFNAME_MAX && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 &&
+	       name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				 "0123456789._-@")] == '\0';
+}
+
+void
+network_names_add(struct network_names *l, const char *name)
+{
+	assert(network_name_is_plain(name));
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->names[i], name) == 0)
+			return;
+	l->names = xrealloc(l->names, (l->n + 1) * sizeof(*l->names));
+	strcpy(l->names[l->n++], name);
 }

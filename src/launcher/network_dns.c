@@ -38,6 +38,9 @@ take_server(struct network_dns *dns, const char *text)
 	if (inet_pton(AF_INET, text, &in) != 1) /* a machine has no IPv6 */
 		return;
 	address = ntohl(in.s_addr);
+	for (unsigned i = 0; i < dns->n_servers; i++)
+		if (dns->servers[i] == address)
+			return;
 	if (address >> 24 == 127 || address == 0) {
 		if (!dns->loopback && address)
 			dns->loopback = address;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -141,29 +142,28 @@ put_delete(const struct network *n, struct buf *rules)
 }
 
 static void
-put_sets(const struct network *n, const struct network_dns *dns,
-    const struct network_closed *closed, struct buf *rules)
+put_names(const char *set, const struct network_names *l, struct buf *rules)
+{
+	if (!l->n)
+		return;
+	buf_fmt(rules, "set %s { type ifname; elements = {", set);
+	for (size_t i = 0; i < l->n; i++)
+		buf_fmt(rules, " \"%s\",", l->names[i]);
+	buf_str(rules, " }\n}\n");
+}
+
+static void
+put_resolvers(const struct network *n, const struct network_dns *dns, struct buf *rules)
 {
 	char text[NETWORK_TEXT_MAX];
 
 	buf_str(rules, "set resolvers { type ipv4_addr; flags interval; elements = {");
 	for (unsigned i = 0; i < dns->n_servers; i++) {
-		bool seen = false;
-
-		for (unsigned j = 0; j < i; j++)
-			seen |= dns->servers[j] == dns->servers[i];
 		network_dotted(dns->servers[i], text);
-		if (!seen)
-			buf_fmt(rules, " %s,", text);
+		buf_fmt(rules, " %s,", text);
 	}
 	network_text(n, text);
 	buf_fmt(rules, "%s }\n}\n", dns->n_servers ? "" : text);
-	if (!closed->n)
-		return;
-	buf_str(rules, "set closed { type ifname; elements = {");
-	for (size_t i = 0; i < closed->n; i++)
-		buf_fmt(rules, " \"%s\",", closed->names[i]);
-	buf_str(rules, " }\n}\n");
 }
 
 /*
@@ -190,7 +190,7 @@ put_from_machine(const struct network *n, struct buf *rules)
 	    "ct state established accept\n"
 	    "ct state related meta l4proto icmp accept\n"
 	    "ct state invalid drop\n"
-	    "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers jump resolver\n"
+	    "meta l4proto { tcp, udp } th dport 53 ip daddr @resolvers accept\n"
 	    "ip daddr 169.254.0.0/16 reject with icmp admin-prohibited\n"
 	    "fib daddr type local reject with icmp admin-prohibited\n"
 	    "fib daddr type { broadcast, anycast, multicast } drop\n"
@@ -198,19 +198,16 @@ put_from_machine(const struct network *n, struct buf *rules)
 	    n->address);
 }
 
-/* Where DNS goes through the gateway, `resolvers` is the whole network, but only the
-   host's ends of it are meant. */
+/* Where DNS goes through the gateway, whatever of the network is the host's leads to the
+ * resolver. */
 static void
 put_dns(const struct network *n, const struct network_dns *dns, struct buf *rules)
 {
 	char loopback[NETWORK_ADDRESS_MAX], text[NETWORK_TEXT_MAX];
 
-	network_text(n, text);
-	buf_fmt(rules,
-	    "chain resolver { ip daddr %s fib daddr type != local return; accept; }\n",
-	    text);
 	if (dns->n_servers)
 		return;
+	network_text(n, text);
 	network_dotted(dns->loopback, loopback);
 	buf_fmt(rules,
 	    "chain dns_in { type nat hook prerouting priority dstnat; policy accept;\n"
@@ -225,12 +222,13 @@ put_dns(const struct network *n, const struct network_dns *dns, struct buf *rule
 	    n->address, text, loopback, n->address, loopback);
 }
 
-/* To a machine goes what the host itself sends (output has no chain here) and what
-   answers. The host stays no router for what comes in where it was none before hearth
-   turned forwarding on, but for ports that are published by NAT. */
+/* Behind a bridge of the host are its own containers and guests, unless the bridge is its
+   way out. To a machine goes what the host itself sends (output has no chain here) and
+   what answers. The host stays no router for what comes in where it was none before
+   hearth turned forwarding on, but for ports that are published by NAT. */
 static void
-put_forward(
-    const struct network *n, const struct network_closed *closed, struct buf *rules)
+put_forward(const struct network *n, const struct network_names *closed,
+    const struct network_names *uplinks, struct buf *rules)
 {
 	char text[NETWORK_TEXT_MAX];
 
@@ -247,33 +245,41 @@ put_forward(
 	    "}\n"
 	    "chain out_of_machine {\n"
 	    "oifgroup %u reject with icmp admin-prohibited\n"
+	    "meta oifkind \"bridge\" %s reject with icmp admin-prohibited\n"
 	    "tcp flags syn tcp option maxseg size set rt mtu\n"
 	    "}\n"
 	    "chain to_outside { type nat hook postrouting priority srcnat; policy "
 	    "accept;\n"
 	    "ip saddr %s oifgroup != %u masquerade\n"
 	    "}\n",
-	    n->address, text, n->address);
+	    n->address, uplinks->n ? "oifname != @uplinks" : "", text, n->address);
 }
 
 int
 network_firewall_install(
-    const struct network *n, const struct network_closed *closed, struct err *err)
+    const struct network *n, const struct network_names *closed, struct err *err)
 {
 	struct buf AUTO_BUF rules = BUF_INIT(0);
+	struct network_names uplinks = {0};
 	struct network_dns dns;
 	char table[32];
+	int rc = network_uplinks(&uplinks, err);
 
 	network_dns_read(&dns);
 	table_name(n, table);
 	put_delete(n, &rules);
 	buf_fmt(&rules, "table inet %s {\n", table);
-	put_sets(n, &dns, closed, &rules);
+	put_resolvers(n, &dns, &rules);
+	put_names("closed", closed, &rules);
+	put_names("uplinks", &uplinks, &rules);
 	put_dns(n, &dns, &rules);
 	put_from_machine(n, &rules);
-	put_forward(n, closed, &rules);
+	put_forward(n, closed, &uplinks, &rules);
 	buf_str(&rules, "}\n");
-	return apply(&rules, err);
+	if (rc == 0)
+		rc = apply(&rules, err);
+	free(uplinks.names);
+	return rc;
 }
 
 int

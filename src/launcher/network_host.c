@@ -41,7 +41,7 @@ struct host {
 	struct network network;
 	struct sysctl *sysctls; /* owned; to be written back in this order */
 	size_t n_sysctls;
-	struct network_closed closed;
+	struct network_names closed;
 	char chain[NETWORK_CHAIN_MAX];
 };
 
@@ -110,26 +110,6 @@ remember(struct host *h, const char *name, const char *value)
 	(void)snprintf(s->value, sizeof(s->value), "%s", value);
 }
 
-static void
-close_interface(struct host *h, const char *name)
-{
-	struct network_closed *c = &h->closed;
-
-	c->names = xrealloc(c->names, (c->n + 1) * sizeof(*c->names));
-	(void)snprintf(c->names[c->n++], sizeof(*c->names), "%s", name);
-}
-
-/* Names that a ruleset and a line of the state file can hold as they are; others are rare
-   enough to be left out. */
-static bool
-is_plain(const char *name)
-{
-	return name[0] && strlen(name) < NETWORK_IFNAME_MAX && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0 &&
-	       name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				 "0123456789._-@")] == '\0';
-}
-
 /* What a bridge carries between its own ports also passes the forward hook where
    br_netfilter is loaded, so a bridge is never closed. */
 static bool
@@ -147,7 +127,7 @@ remember_interface(struct host *h, const char *name, struct err *err)
 	char setting[SYSCTL_MAX], value[16];
 	bool is_real = strcmp(name, "default") != 0 && strcmp(name, "lo") != 0;
 
-	if (!is_plain(name) || strcmp(name, "all") == 0 ||
+	if (!network_name_is_plain(name) || strcmp(name, "all") == 0 ||
 	    strncmp(name, NETWORK_PREFIX, strlen(NETWORK_PREFIX)) == 0)
 		return 0;
 	(void)snprintf(setting, sizeof(setting), "%s/%s/forwarding", conf, name);
@@ -156,7 +136,7 @@ remember_interface(struct host *h, const char *name, struct err *err)
 	if (strcmp(value, "0") != 0)
 		remember(h, setting, value);
 	else if (is_real && !is_bridge(name))
-		close_interface(h, name);
+		network_names_add(&h->closed, name);
 	return 0;
 }
 
@@ -205,8 +185,8 @@ take_fact(struct host *h, char *line, struct err *err)
 		strcpy(h->boot, rest);
 	} else if (strcmp(line, "network") == 0) {
 		return network_parse(rest, &h->network, err);
-	} else if (strcmp(line, "closed") == 0 && is_plain(rest)) {
-		close_interface(h, rest);
+	} else if (strcmp(line, "closed") == 0 && network_name_is_plain(rest)) {
+		network_names_add(&h->closed, rest);
 	} else if (strcmp(line, "iptables") == 0 && strlen(rest) < sizeof(h->chain)) {
 		strcpy(h->chain, rest);
 	} else if (strcmp(line, "sysctl") == 0 && (value = strchr(rest, ' '))) {

@@ -41,16 +41,25 @@ struct network_dns {
 
 void network_dns_read(struct network_dns *ret_dns);
 
-/* Interfaces that did not forward before hearth came: the firewall keeps it so for what
-   comes in there. Names are checked: printable, no quote, no backslash. */
-struct network_closed {
+/* Names of interfaces, each once, all network_name_is_plain(). */
+struct network_names {
 	char (*names)[NETWORK_IFNAME_MAX]; /* owned */
 	size_t n;
 };
 
-/* Replaces our table in one transaction. */
+void network_names_add(struct network_names *l, const char *name);
+
+/* Can stand in a ruleset and in a line of the state file as it is. Others are rare enough
+   to be left out. */
+bool network_name_is_plain(const char *name);
+
+/* Adds the interfaces that default routes lead out of. */
+ERR_CHECK int network_uplinks(struct network_names *out, struct err *err);
+
+/* Replaces our table in one transaction. `closed` are interfaces that did not forward
+   before hearth came: it stays so for what comes in there. */
 ERR_CHECK int network_firewall_install(
-    const struct network *n, const struct network_closed *closed, struct err *err);
+    const struct network *n, const struct network_names *closed, struct err *err);
 ERR_CHECK int network_firewall_remove(const struct network *n, struct err *err);
 
 /* Whether another network's table of hearth's is there. */

@@ -196,3 +196,44 @@ network_check_overlap(const struct network *n, struct err *err)
 	free(own.index);
 	return rc;
 }
+
+static void
+note_uplink(struct network_names *l, unsigned index)
+{
+	char name[IF_NAMESIZE];
+
+	if (if_indextoname(index, name) && network_name_is_plain(name))
+		network_names_add(l, name);
+}
+
+static bool
+check_default(const struct nlmsghdr *h, void *arg)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	const struct nlattr *a;
+
+	if (m->rtm_dst_len > 1 || m->rtm_type != RTN_UNICAST)
+		return true;
+	mnl_attr_for_each(a, h, sizeof(*m))
+	{
+		const struct rtnexthop *hop = mnl_attr_get_payload(a);
+		int left = mnl_attr_get_payload_len(a);
+
+		if (mnl_attr_get_type(a) == RTA_OIF)
+			note_uplink(arg, mnl_attr_get_u32(a));
+		if (mnl_attr_get_type(a) != RTA_MULTIPATH)
+			continue;
+		for (; RTNH_OK(hop, left);
+		     left -= NLMSG_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
+			note_uplink(arg, (unsigned)hop->rtnh_ifindex);
+	}
+	return true;
+}
+
+int
+network_uplinks(struct network_names *out, struct err *err)
+{
+	if (netlink_dump(RTM_GETROUTE, AF_INET, check_default, out, err) < 0)
+		return err_wrap(err, "listing default routes");
+	return 0;
+}

@@ -148,7 +148,7 @@ def test_dns_where_only_dns_is_let_through(lab, server):
 @pytest.mark.parametrize("text, expected", [
     ("nameserver 0.0.0.0\n", f"nameserver {GATEWAY_A}\n"),
     ("nameserver 8.8.8.8x\nnameserver 8.8\nnameserver 224.0.0.1\n", f"nameserver {GATEWAY_A}\n"),
-    ("nameserver 127.0.0.1\nnameserver\t9.9.9.9 \r\n", "nameserver 9.9.9.9\n"),
+    ("nameserver 127.0.0.1\nnameserver 9.9.9.9\nnameserver\t9.9.9.9 \r\n", "nameserver 9.9.9.9\n"),
     ("".join(f"nameserver 9.9.9.{i}\n" for i in range(9)),
      "nameserver 9.9.9.0\nnameserver 9.9.9.1\nnameserver 9.9.9.2\n"),
     ("nameserver 9.9.9.9\nsearch a\x1b[2J.example\nsearch " + "x" * 300 + "\n",
@@ -205,6 +205,27 @@ def test_port_published_by_nat_is_refused(net):
         assert net.ask("a", HOST, 8080) is None
         net.delete_rule(TO_HOST)
         assert net.ask("a", HOST, 8080)
+
+
+@pytest.mark.parametrize("is_uplink", [False, True])
+def test_behind_a_bridge_of_the_host(lab, is_uplink):
+    """The host's own containers are out of reach, also where iptables is told to let us through; a
+    bridge that is the way out is not."""
+    lab.ip("host", "link add br0 type bridge")
+    lab.ip("host", "link set lan0 master br0")
+    lab.ip("host", f"addr del {HOST_LAN}/24 dev lan0")
+    lab.ip("host", f"addr add {HOST_LAN}/24 dev br0")
+    lab.ip("host", "link set br0 up")
+    if is_uplink:
+        for metric in (50, 60):
+            lab.ip("host", f"route add default via {LAN} dev br0 metric {metric}")
+    lab.up()
+    with lab.listen("lan", LAN, 80):
+        assert lab.ask("host", LAN, 80)
+        assert lab.ask("a", LAN, 80) == (HOST_LAN if is_uplink else None)
+        if not is_uplink:
+            lab.delete_rule("meta oifkind")
+            assert lab.ask("a", LAN, 80)
 
 
 @pytest.mark.parametrize("source", [B, GATEWAY_A, HOST, "192.0.2.99", "10.213.7.7", "8.8.8.8"])
@@ -316,6 +337,7 @@ def killed_runs(prepare, action):
                 "-e", f"inject={call}:signal=SIGKILL:when={at}"])
             if out.returncode == 0:
                 break
+            assert out.returncode == -9, out.stderr
             kills += 1
             yield f"{call} {at}"
     print("killed", kills, "times")
@@ -373,6 +395,16 @@ def test_state_of_another_boot_is_not_believed(lab):
     lab.setup()
     lab.teardown()
     assert lab.sh("host", "cat /proc/sys/net/ipv4/ip_forward") == "1\n"
+
+
+def test_teardown_after_a_reboot_leaves_settings_alone(lab):
+    lab.setup()
+    path = f"{lab.state}/network.state"
+    text = open(path).read()
+    open(path, "w").write(re.sub("boot .*", "boot 00000000-0000-0000-0000-000000000000", text))
+    lab.teardown()
+    assert lab.sh("host", "cat /proc/sys/net/ipv4/ip_forward") == "1\n"
+    assert os.listdir(lab.state) == ["resolv.conf"]
 
 
 @pytest.mark.parametrize("text", ["", "x", "hearth network 1\n", "hearth network 1\nboot b\nnetwork 1/2\n",
