@@ -281,7 +281,7 @@ cgroup_create(const struct cgroups *c, const char *id, const struct cgroup_limit
 	if (c->v2 >= 0 && (make_group(c->v2, id, &v2, err) < 0 ||
 			      limit_v2(v2, c->v2_has, limits, err) < 0))
 		return -1;
-	*ret_v2 = TAKE_FD(v2);
+	*ret_v2 = c->needs_attach ? -1 : TAKE_FD(v2);
 	return 0;
 }
 
@@ -293,22 +293,25 @@ cgroup_attach_prepare(const struct cgroups *c)
 			return;
 }
 
+static int
+attach(int parent, const char *id, pid_t pid, const char *what, struct err *err)
+{
+	AUTO_CLOSE int dir = open_dir(parent, id);
+	char text[16];
+	int e;
+
+	(void)snprintf(text, sizeof(text), "%d", (int)pid);
+	e = dir < 0 ? errno : file_put_at(dir, "cgroup.procs", text);
+	return e == 0 ? 0 : err_errno(err, e, "join the %s cgroup", what);
+}
+
 int
 cgroup_attach(const struct cgroups *c, const char *id, pid_t pid, struct err *err)
 {
-	for (int i = 0; i < CGROUP_MAX; i++) {
-		AUTO_CLOSE int dir = c->v1[i] < 0 ? -1 : open_dir(c->v1[i], id);
-		char text[16];
-		int e;
-
-		if (c->v1[i] < 0)
-			continue;
-		(void)snprintf(text, sizeof(text), "%d", (int)pid);
-		e = dir < 0 ? errno : file_put_at(dir, "cgroup.procs", text);
-		if (e != 0)
-			return err_errno(err, e, "join the %s cgroup", names[i]);
-	}
-	return 0;
+	for (int i = 0; i < CGROUP_MAX; i++)
+		if (c->v1[i] >= 0 && attach(c->v1[i], id, pid, names[i], err) < 0)
+			return -1;
+	return c->v2 < 0 ? 0 : attach(c->v2, id, pid, "unified", err);
 }
 
 static int

@@ -26,7 +26,7 @@ struct cgroups {
 	int v1[CGROUP_MAX];  /* "hearth" in the controller's own hierarchy; -1: not version 1 */
 	int v2;              /* "hearth" in the unified hierarchy; -1: there is none */
 	bool v2_has[CGROUP_MAX];
-	bool needs_attach;   /* some hierarchy is version 1: see cgroup_attach() */
+	bool needs_attach;   /* some hierarchy is version 1 */
 };
 
 struct cgroup_limits {
@@ -42,13 +42,15 @@ ERR_CHECK int cgroup_setup(struct cgroups *ret, struct err *err);
 /* Opens what cgroup_setup() would make, without changing anything; for tear-down. */
 void cgroup_find(struct cgroups *ret);
 
-/* Makes the machine's groups with their limits. ret_v2 is the group for CLONE_INTO_CGROUP, or -1. */
+/* Makes the machine's groups with their limits. ret_v2 is the group for CLONE_INTO_CGROUP, or -1 where
+   cgroup_attach() is to be used. */
 ERR_CHECK int cgroup_create(const struct cgroups *c, const char *id,
     const struct cgroup_limits *limits, int *ret_v2, struct err *err);
 
-/* Moves a process into the machine's version 1 groups. The first move after a quiet time takes the
-   kernel about 8 ms, the next ones 0.1: cgroup_attach_prepare() pays for it by moving the calling
-   process into "hearth", while something else is done elsewhere. */
+/* Moves a process into all of the machine's groups, on hosts with version 1. The first move after a quiet
+   time takes the kernel about 8 ms, the next ones 0.1: cgroup_attach_prepare() pays for it by moving the
+   calling process into "hearth", while others do something else, but nothing with cgroups: no group can
+   be made, and no process cloned into one, meanwhile. */
 void cgroup_attach_prepare(const struct cgroups *c);
 ERR_CHECK int cgroup_attach(
     const struct cgroups *c, const char *id, pid_t pid, struct err *err);

@@ -85,7 +85,8 @@ start_attacher(struct creation *c, struct err *err)
 	pid = fork();
 	if (pid == 0) {
 		close(pair[0]);
-		close(c->machine_fd); /* its lock is ours alone */
+		close(c->machine_fd); /* the lock is not ours */
+		close(c->image_fd);
 		attach_when_told(c, pair[1]);
 	}
 	close(pair[1]);
@@ -330,8 +331,7 @@ await_start(struct creation *c, struct err *err)
 static int
 create_steps(struct creation *c, struct err *err)
 {
-	if (start_attacher(c, err) < 0 ||
-	    image_open(c->l, c->q->image, c->q->image_version, &c->image_fd,
+	if (image_open(c->l, c->q->image, c->q->image_version, &c->image_fd,
 		c->record.image_version, err) < 0 ||
 	    machine_claim_slot(c->l, c->q->id, c->q->slot, err) < 0)
 		return -1;
@@ -340,7 +340,7 @@ create_steps(struct creation *c, struct err *err)
 	if (record_write(c->machine_fd, &c->record, err) < 0)
 		return -1;
 	testpoint("intent");
-	if (make_cgroups(c, err) < 0 || make_sockets(c, err) < 0)
+	if (make_cgroups(c, err) < 0 || start_attacher(c, err) < 0 || make_sockets(c, err) < 0)
 		return -1;
 	testpoint("cgroups");
 	if (start_process(c, err) < 0)

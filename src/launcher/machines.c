@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -153,6 +155,26 @@ end_process(const struct launcher *l, const struct record *r, struct err *err)
 	return err_hint(err, "end it again later");
 }
 
+/* A dead machine's interface goes by itself, with its namespace, usually within a millisecond. To delete
+   it takes a lock for ten, so that is only for what stays. */
+static int
+remove_interface(const struct launcher *l, uint32_t slot, struct err *err)
+{
+	char name[NETWORK_IFNAME_MAX];
+
+	if (slot == 0 || !l->serves_machines || slot > network_slot_max(&l->network))
+		return 0;
+	network_ifname(&l->network, slot, name);
+	for (long wait_us = 250; wait_us < 64000; wait_us *= 2) {
+		struct timespec ts = {.tv_nsec = wait_us * 1000};
+
+		if (if_nametoindex(name) == 0)
+			return 0;
+		nanosleep(&ts, NULL);
+	}
+	return network_detach(&l->network, slot, err);
+}
+
 static int
 remove_sockets(const struct launcher *l, const char *id, struct err *err)
 {
@@ -178,10 +200,7 @@ machine_remove(const struct launcher *l, const char *id, int machine_fd, struct 
 		r = (struct record){0};
 	if (end_process(l, &r, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
 		return -1;
-	if (r.slot != 0 && l->serves_machines && r.slot <= network_slot_max(&l->network) &&
-	    network_detach(&l->network, r.slot, err) < 0)
-		return -1;
-	if (remove_sockets(l, id, err) < 0)
+	if (remove_interface(l, r.slot, err) < 0 || remove_sockets(l, id, err) < 0)
 		return -1;
 	if (renameat(l->machines_fd, id, l->trash_fd, id) < 0) {
 		/* A machine of this name is in the trash already: made again after its death. */

@@ -28,8 +28,8 @@ struct rootfs_files {
 ERR_CHECK int rootfs_prepare(
     int machine_fd, const struct rootfs_files *files, uid_t root, struct err *err);
 
-/* Mounts the overlay, attached nowhere, for the user namespace. Leaves the process in machine_fd and,
-   before Linux 6.8, in a mount namespace of its own: for a disposable process. */
+/* Mounts the overlay, attached nowhere, for the user namespace. Leaves the process in machine_fd, with one
+   descriptor more and, before Linux 6.8, in a mount namespace of its own: for a disposable process. */
 ERR_CHECK int rootfs_mount(
     int machine_fd, int image_fd, int userns_fd, int *ret_mount, struct err *err);
 

@@ -74,7 +74,7 @@ serve_kill(struct service *s, struct err *err)
 	if (machine_kill(s->l, s->q->id, &s->trash_found, err) < 0)
 		return -1;
 	if (s->trash_found)
-		s->trash = s->q->id;
+		s->trash = s->reply.id;
 	return 0;
 }
 
