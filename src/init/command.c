@@ -78,8 +78,7 @@ command_pump(struct command *c, int client)
 		ssize_t n;
 
 		if (room == 0 && c->state == COMMAND_ENDED)
-			return 1; /* something it left behind may go on writing for ever
-				   */
+			return 1; /* what it left behind may write for ever */
 		c->reader_full = room > 0 && !takes_more(client);
 		if (c->reader_full)
 			return 0;
@@ -95,8 +94,7 @@ command_pump(struct command *c, int client)
 				 MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			return -1;
 		c->passed_on += n;
-		/* One piece at a time while it may write more: PID 1 has other things to
-		 * do. */
+		/* One piece at a time while it writes: PID 1 has other things to do. */
 	} while (c->output >= 0 && c->state == COMMAND_ENDED);
 	return c->state == COMMAND_ENDED;
 }

@@ -223,11 +223,11 @@ sessions_reaped(pid_t pid)
 
 		if (s->state == SESSION_FREE || s->pid != pid)
 			continue;
-		/* `ssh HOST true` may be over before its "Accepted" was read; it counts
-		 * too. */
+		/* Its "Accepted" may not have been read yet. */
 		read_log(s);
 		if (s->log >= 0)
 			close(s->log);
+		s->log = -1;
 		session_move(s, SESSION_FREE);
 		while (n_used > 0 && sessions[n_used - 1].state == SESSION_FREE)
 			n_used--;

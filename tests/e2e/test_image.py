@@ -15,7 +15,7 @@ import pytest
 import image_cache
 from init_machine import Keys, Machine
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to build an image")
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +259,7 @@ def test_builder_refuses_a_directory_that_is_not_empty(directory):
     assert out.stderr.count("\n") == 1 and "empty" in out.stderr, out.stderr
 
 
-@pytest.mark.skipif("HEARTH_SOAK" not in os.environ, reason="builds a second image; HEARTH_SOAK=1")
+@pytest.mark.soak  # builds a second image
 def test_a_private_mirror_with_a_keyring_of_its_own(directory):
     """One-line sources, a keyring at an unusual place, and foreign sources beside them."""
     with open("/etc/apt/sources.list.d/debian.sources") as f:

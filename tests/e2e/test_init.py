@@ -16,7 +16,7 @@ import pytest
 
 from init_machine import INIT, Keys, Machine
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces")
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module")
