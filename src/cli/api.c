@@ -5,10 +5,15 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/xalloc.h"
+#include "cli/interrupt.h"
 #include "cli/text.h"
 #include "cli/view.h"
 #include "net/client.h"
+
+#define RESTART_MS 30000 /* a daemon that restarts is back well before */
+#define RETRY_MS 200
 
 struct client *
 api_client(struct cli *cli)
@@ -73,6 +78,35 @@ api_call(struct cli *cli, const char *method, const char *path, const json_t *bo
     json_t **ret, struct err *err)
 {
 	return api_call_for(cli, method, path, body, API_TIMEOUT_MS, ret, err);
+}
+
+/* Whether another try makes sense. A daemon on its way down says "unavailable" once, and then is gone;
+   one that says so twice has another reason. */
+static bool
+may_return(struct client *c, const struct err *err, int *refusals)
+{
+	if (err->code != ERR_UNAVAILABLE)
+		return false;
+	return client_unreachable(c) ? client_met(c) : ++*refusals < 2;
+}
+
+int
+api_call_patient(struct cli *cli, const char *method, const char *path, int timeout_ms,
+    json_t **ret, struct err *err)
+{
+	int64_t until_ms = 0;
+	int refusals = 0;
+
+	while (api_call_for(cli, method, path, NULL, timeout_ms, ret, err) < 0) {
+		if (until_ms == 0)
+			until_ms = clock_real_now_ms() + RESTART_MS;
+		if (!may_return(api_client(cli), err, &refusals) ||
+		    clock_real_now_ms() > until_ms)
+			return -1;
+		if (!interrupt_sleep(RETRY_MS))
+			return err_set(err, ERR_CANCELLED, "interrupted");
+	}
+	return 0;
 }
 
 int

@@ -22,6 +22,11 @@ int api_call(struct cli *cli, const char *method, const char *path, const json_t
 int api_call_for(struct cli *cli, const char *method, const char *path,
     const json_t *body, int timeout_ms, json_t **ret, struct err *err) ERR_CHECK;
 
+/* For GET and DELETE, which may be sent twice: as above, but a daemon that was there and is being
+   restarted is waited for. Ends with ERR_CANCELLED when a signal comes (interrupt.h). */
+int api_call_patient(struct cli *cli, const char *method, const char *path,
+    int timeout_ms, json_t **ret, struct err *err) ERR_CHECK;
+
 /* GET of a list; fails unless the reply is an array. */
 int api_list(struct cli *cli, const char *path, json_t **ret, struct err *err) ERR_CHECK;
 

@@ -11,10 +11,6 @@
 #include "cli/session.h"
 #include "cli/trace_format.h"
 #include "cli/view.h"
-#include "net/client.h"
-
-#define END_TRIES 20 /* with END_PAUSE_MS: a daemon that restarts is back by then */
-#define END_PAUSE_MS 500
 
 /* The command has had its say: what fails here is told, and does not change the exit
  * code. */
@@ -22,15 +18,10 @@ static void
 end(struct cli *cli, const struct reserve *o, const char *id)
 {
 	struct err err = {0};
-	int r = -1;
+	int r;
 
 	interrupt_clear();
-	for (int i = 0; i < END_TRIES; i++) {
-		r = reserve_end(cli, id, true, NULL, &err);
-		if (r == 0 || !client_unreachable(api_client(cli)) ||
-		    !interrupt_sleep(END_PAUSE_MS))
-			break;
-	}
+	r = reserve_end(cli, id, true, NULL, &err);
 	saved_remove(o->state_dir, id);
 	if (r < 0 && err.code != ERR_CANCELLED && err.code != ERR_NOT_FOUND)
 		fprintf(stderr,

@@ -18,6 +18,7 @@
 static const char hours_help[] = "  --hours H   by so long, as in 2 or 0.5\n";
 static const char all_help[] = "  --all   those that have ended, too\n";
 static const char cancel_help[] = "  --no-wait   do not wait until all of it is undone\n";
+static const char build_help[] = "  --no-wait   do not wait until it is built\n";
 static const char cert_help[] =
     "  --key FILE.pub   for this public key instead of the one in use\n";
 static const char trace_help[] =
@@ -55,7 +56,7 @@ static const struct command commands[] = {
 	{ "disk snapshot", cmd_disk_snapshot, "D",                    "keep what is on a disk now",                NULL },
 	{ "disk clone",    cmd_disk_clone,    "D NAME",               "a new disk with what is on another",        NULL },
 	{ "disk delete",   cmd_disk_delete,   "D [--yes]",            "delete a disk",                             yes_help },
-	{ "image build",   cmd_image_build,   "NAME",                 "build a new version (operators)",           NULL },
+	{ "image build",   cmd_image_build,   "NAME [--no-wait]",     "build a new version (operators)",           build_help },
 	{ "image list",    cmd_image_list,    "",                     "all images",                                NULL },
 	{ "image delete",  cmd_image_delete,  "NAME",                 "delete an image (operators)",               NULL },
 	{ "audit",         cmd_audit,         "[--repair]",           "the ledger against what exists (operators)", audit_help },

@@ -16,7 +16,6 @@
 #include "cli/view.h"
 #include "net/client.h"
 
-#define RESTART_PATIENCE_MS 30000 /* a daemon that restarts is back well before */
 #define UNDO_TIMEOUT_MS 300000
 
 const char reserve_help[] =
@@ -173,43 +172,35 @@ ended(const json_t *r, struct err *err)
 	return err_hint(err, "see 'hearth why %s'", view_str(r, "id"));
 }
 
-/* One look at it, that takes until something changes or `wait` seconds. A daemon that is
-   being restarted is waited for. */
+/* One look at it, that takes until something changes or `wait` seconds. */
 static int
-look(struct cli *cli, json_t **r, int wait, int64_t *seen_ms, struct err *err)
+look(struct cli *cli, json_t **r, int wait, struct err *err)
 {
 	AUTO_FREE char *tail = xasprintf("?wait=%d", wait);
 	AUTO_FREE char *path = api_path("reservations", view_str(*r, "id"), tail);
 	int64_t began = clock_real_now_ms();
 	json_t *now;
 
-	if (api_call_for(cli, "GET", path, NULL, (wait + 30) * 1000, &now, err) == 0) {
-		json_decref(*r);
-		*r = now;
-		*seen_ms = clock_real_now_ms();
-		if (*seen_ms - began < 50 && !in_state(now, "active") &&
-		    !in_state(now, "ended"))
-			(void)interrupt_sleep(100);
-		return 0;
-	}
-	if (err->code == ERR_CANCELLED || !client_unreachable(api_client(cli)) ||
-	    clock_real_now_ms() - *seen_ms > RESTART_PATIENCE_MS)
+	if (api_call_patient(cli, "GET", path, (wait + 30) * 1000, &now, err) < 0)
 		return -1;
-	(void)interrupt_sleep(200);
+	json_decref(*r);
+	*r = now;
+	if (clock_real_now_ms() - began < 50 && !in_state(now, "active") &&
+	    !in_state(now, "ended"))
+		(void)interrupt_sleep(100);
 	return 0;
 }
 
 int
 reserve_wait_active(struct cli *cli, json_t **r, struct err *err)
 {
-	int64_t seen_ms = clock_real_now_ms();
 	struct progress p;
 	int ret = 0;
 
 	progress_begin(&p);
 	while (ret == 0 && !in_state(*r, "active") && !in_state(*r, "ended")) {
 		progress_show(&p, *r);
-		ret = look(cli, r, p.on ? 1 : 30, &seen_ms, err);
+		ret = look(cli, r, p.on ? 1 : 30, err);
 	}
 	progress_end(&p);
 	return ret;
@@ -230,12 +221,11 @@ disks_pending(const json_t *r)
 static int
 wait_disks(struct cli *cli, json_t **r, struct err *err)
 {
-	int64_t seen_ms = clock_real_now_ms();
 
 	while (in_state(*r, "active") && disks_pending(*r)) {
 		if (!interrupt_sleep(200))
 			return err_set(err, ERR_CANCELLED, "interrupted");
-		if (look(cli, r, 0, &seen_ms, err) < 0)
+		if (look(cli, r, 0, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -274,18 +264,17 @@ finish(struct cli *cli, struct reserve *r, struct err *err)
 int
 reserve_end(struct cli *cli, const char *ref, bool wait, json_t **ret, struct err *err)
 {
-	AUTO_FREE char *path = api_path("reservations", ref, wait ? "" : "?no_wait=1");
+	AUTO_FREE char *path = api_path("reservations", ref, wait ? "" : "?wait=0");
 	AUTO_JSON json_t *now = NULL;
-	int64_t seen_ms = clock_real_now_ms();
 
-	if (api_call_for(cli, "DELETE", path, NULL, UNDO_TIMEOUT_MS, &now, err) < 0)
+	if (api_call_patient(cli, "DELETE", path, UNDO_TIMEOUT_MS, &now, err) < 0)
 		return -1;
 	/* the daemon answers when it is over; this is for one that answers sooner */
 	while (wait && json_is_object(now) && view_str(now, "id")[0] &&
 	       !in_state(now, "ended")) {
 		if (!interrupt_sleep(50))
 			return err_set(err, ERR_CANCELLED, "interrupted");
-		if (look(cli, &now, 0, &seen_ms, err) < 0)
+		if (look(cli, &now, 0, err) < 0)
 			return -1;
 	}
 	if (ret)

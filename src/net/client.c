@@ -20,8 +20,9 @@
 #define LINE_MAX_BYTES (8u << 10)
 
 struct client {
-	char *path;  /* owned */
-	int fd;	     /* -1 while not connected */
+	char *path; /* owned */
+	int fd;	    /* -1 while not connected */
+	bool met;
 	bool reused; /* this connection has served a call */
 	bool unreachable;
 	int64_t deadline_ms;	     /* of the call under way */
@@ -86,6 +87,12 @@ client_unreachable(const struct client *c)
 	return c->unreachable;
 }
 
+bool
+client_met(const struct client *c)
+{
+	return c->met;
+}
+
 static int
 lost(struct client *c, struct err *err, const char *why)
 {
@@ -136,6 +143,7 @@ make_connection(struct client *c, struct err *err)
 		disconnect(c);
 		return connect_failed(c, e, err);
 	}
+	c->met = true;
 	(void)fcntl(c->fd, F_SETFL, O_NONBLOCK);
 	return 0;
 }

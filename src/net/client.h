@@ -43,4 +43,7 @@ int client_call(struct client *c, const char *method, const char *target,
 /* Whether the last call failed because no daemon answered: not there, died, or silent. */
 bool client_unreachable(const struct client *c);
 
+/* Whether any call has reached a daemon: one that does not answer now is being restarted, perhaps. */
+bool client_met(const struct client *c);
+
 #endif

@@ -799,3 +799,49 @@ def test_extend_renews_the_certificate_file(cli, fake):
     assert out == "box expires in 5h59m\n"
     assert pathlib.Path(r["certificate_file"]).read_text() == fake.cert + "\n"
     assert cli.json("cert", "box")["certificate_file"] == r["certificate_file"]
+
+
+def test_a_daemon_that_goes_down_while_it_undoes_is_asked_again(cli, fake):
+    cli.key()
+    r = cli.json("reserve")
+    answers = []
+    one = fake.one
+
+    def going_down(method, r, *rest):
+        answers.append(method)
+        if method == "DELETE" and answers.count("DELETE") == 1:
+            raise Refusal("unavailable", "hearthd is stopping")
+        if method == "DELETE" and answers.count("DELETE") == 2:
+            raise ConnectionError
+        return one(method, r, *rest)
+    fake.one = going_down
+    assert cli.json("cancel", r["id"])["state"] == "ended"
+    assert answers == ["DELETE"] * 3
+
+
+def test_no_wait_is_asked_for_and_not_waited_for(cli, fake):
+    cli.key()
+    r = cli.json("reserve")
+    fake.end = lambda r: None  # takes the order, and is not done
+    assert cli.json("cancel", r["id"], "--no-wait")["state"] == "active"
+    assert [c[:2] for c in fake.calls[1:]] == [("DELETE", f"/v1/reservations/{r['id']}?wait=0")]
+
+
+@pytest.mark.parametrize("last, code", [({"version": "2"}, 0), ({"version": "1", "error": "no mirror"}, 1)])
+def test_image_build_waits(cli, fake, last, code):
+    steps = [{"name": "debian", "version": "1", "percent": p, "error": None} for p in (0, 60)]
+    steps.append({"name": "debian", "percent": None, "error": None, **last})
+    fake.replies["POST", "/v1/images"] = {"name": "debian", "version": "1", "percent": None, "error": None}
+    answer = fake.answer
+
+    def next_step(method, target, body):
+        if (method, target) == ("GET", "/v1/images"):
+            return 200, [steps.pop(0) if len(steps) > 1 else steps[0]]
+        return answer(method, target, body)
+    fake.answer = next_step
+    r = cli.run("image", "build", "debian", "--json")
+    assert r.returncode == code, r.stderr
+    if code == 0:
+        assert json.loads(r.stdout)["version"] == "2" and r.stderr == ""
+    else:
+        assert r.stderr == "hearth: image build: build 'debian': no mirror\n" and r.stdout == ""
