@@ -378,6 +378,7 @@ http_server_close(struct http_server *s)
 
 	http_server_stop(s);
 	uv_poll_stop(&s->mhd_poll);
+	MHD_run(s->mhd); /* what was answered last still goes out */
 	list_for_each_safe (req, tmp, &s->requests, link)
 		http_request_hang_up(
 		    req); /* nothing may be suspended in MHD_stop_daemon() */

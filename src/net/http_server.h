@@ -7,7 +7,8 @@
  * gets each request whole, with the peer's credentials, and answers it once: at once or
  * later, with one reply or with a stream. Clients may hang up whenever they like: the
  * request stays until both the handler has answered and the connection is done, so an
- * answer that comes late finds nobody and does no harm.
+ * answer that comes late finds nobody and does no harm. One who closes their sending side
+ * alone while they wait is hung up on: libmicrohttpd takes it for the end.
  *
  * What is bounded: connections in all and per user (429, closed), request line and
  * headers (431), body (the handler is told; the connection is closed after its answer),
