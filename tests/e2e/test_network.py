@@ -196,6 +196,12 @@ def test_refused_at_once(net):
         assert time.monotonic() - start < 1
 
 
+def test_dns_ports_of_others_are_refused(net):
+    for where, target in (("host", GATEWAY_A), ("host", HOST), ("outside", METADATA)):
+        with net.listen(where, "0.0.0.0", 53):
+            assert net.ask("a", target, 53) is None
+
+
 def test_port_published_by_nat_is_refused(net):
     """As Docker publishes ports: destination NAT for whatever is addressed to the host."""
     net.sh("host", f"""nft 'table ip published {{ chain pre {{ type nat hook prerouting priority dstnat;
@@ -436,6 +442,18 @@ def test_two_networks_on_one_host(lab):
     assert lab.snapshot() == before
 
 
+def test_forwarding_outlives_the_network_that_turned_it_on(lab):
+    lab.up()
+    other = f"{lab.state}/other"
+    os.mkdir(other)
+    lab.driver("setup", "10.214.0.0/24", other)
+    assert "it stays on" in lab.teardown().stderr
+    lab.driver("attach", "10.214.0.0/24", 1, f"/proc/self/fd/{lab.fds['c']}")
+    with lab.listen("outside", FAR, 80):
+        assert lab.ask("c", FAR, 80) == HOST
+    lab.driver("teardown", other)
+
+
 def test_network_changes_only_without_machines(lab):
     before = lab.snapshot()
     lab.up()
@@ -487,6 +505,10 @@ def test_attach_replaces_what_was_left_over(net):
 def test_attach_that_fails_leaves_nothing(net):
     out = net.attach(3, "a", check=False)  # has an eth0 already
     assert out.returncode == 1
+    net.ip("c", "link set lo up")
+    net.ip("c", "route add blackhole default")  # fails late, when both ends are there
+    out = net.attach(3, "c", check=False)
+    assert out.returncode == 1 and "eth0: File exists" in out.stderr
     assert "hth0ad50007" not in net.ip("host", "link show")
 
 
