@@ -291,6 +291,10 @@ void pool_launch_ok(struct cpool *p, int64_t ms);
 void pool_launch_failed(struct cpool *p, const char *why);
 bool pool_may_launch(struct cpool *p, const char **ret_why);
 int pool_total(const struct cpool *p);
+
+/* Machines the pool could still launch, or is launching for nobody, less those who wait for one; below 0
+   the last in line have to queue. */
+int pool_room(const struct cpool *p);
 int pool_line_without_launch(const struct cpool *p); /* waiting ones that no launch is made for */
 int64_t pool_launch_ms(const struct cpool *p);
 double pool_usd_per_hour(const struct cpool *p);

@@ -72,6 +72,17 @@ pool_line_without_launch(const struct cpool *p)
 	return n;
 }
 
+int
+pool_room(const struct cpool *p)
+{
+	const struct cmachine *m;
+	int room = p->p.max - pool_total(p) - pool_line_without_launch(p);
+
+	list_for_each (m, &p->launching, in_pool)
+		room += !m->reservation;
+	return room;
+}
+
 static int
 by_value(const void *a, const void *b)
 {
@@ -234,6 +245,24 @@ pool_wake(struct cpool *p)
 		timer_set(p->core->clock, &p->wake, 0, reconcile, p);
 }
 
+/* A spare on its way becomes the launch made for it. */
+static bool
+take_over_launch(struct creservation *r)
+{
+	struct cmachine *m;
+
+	list_for_each (m, &r->pool->launching, in_pool)
+		if (!m->reservation && machine_current(m)) {
+			m->reservation = r;
+			m->m.reservation = r->r.id;
+			r->launching = m;
+			core_save_machine(m);
+			reservation_moved(r, RESERVATION_PREPARING);
+			return true;
+		}
+	return false;
+}
+
 static void
 serve_line(struct cpool *p)
 {
@@ -260,7 +289,7 @@ serve_line(struct cpool *p)
 			reservation_take(r, m);
 			continue;
 		}
-		if (r->launching)
+		if (r->launching || (!r->r.no_warm && take_over_launch(r)))
 			continue;
 		room = room && pool_total(p) < p->p.max && p->n_launching < LAUNCHING_MAX &&
 		    pool_may_launch(p, &why);

@@ -200,7 +200,7 @@ static int
 capacity(struct cpool *p, bool no_warm, const char **ret_why)
 {
 	struct cmachine *m;
-	int n = 0, room = p->p.max - pool_total(p) - pool_line_without_launch(p);
+	int n = 0, room = pool_room(p);
 
 	if (!no_warm)
 		list_for_each (m, &p->ready, in_pool)
@@ -222,14 +222,14 @@ op_go(struct reserve_op *op)
 	struct id group = {{0}};
 
 	if (name_taken(op)) {
-		op_fail(op);
+		core_defer(op->core, op_fail, op);
 		return;
 	}
 	if (op->no_wait && capacity(op->pool, op->no_warm, &why) < op->count) {
 		err_set(&op->err, ERR_NO_CAPACITY, "pool '%s' has no room for %d now: %s",
 		    op->pool->p.name, op->count, why);
 		err_hint(&op->err, "leave out --no-wait to queue for it");
-		op_fail(op);
+		core_defer(op->core, op_fail, op);
 		return;
 	}
 	op->rs = xcalloc((size_t)op->count, sizeof(*op->rs));
@@ -255,8 +255,7 @@ op_go(struct reserve_op *op)
 			reservation_take(r, m);
 		} else {
 			reservation_wait_in_line(r, miss);
-			if (!pool_may_launch(op->pool, &why) ||
-			    pool_total(op->pool) + pool_line_without_launch(op->pool) > op->pool->p.max)
+			if (pool_room(op->pool) < 0 || !pool_may_launch(op->pool, &why))
 				r->r.state = RESERVATION_QUEUED;
 			request_waits(r);
 		}

@@ -214,21 +214,30 @@ world_reserve(struct world *w, const struct core_caller *who, struct reserve_req
 void
 world_get(struct world *w, const struct core_caller *who, const char *key, int64_t wait_ms, struct answer *a)
 {
-	core_get(w->core, who, key, wait_ms, viewed, asked(w, a));
+	char copy[128]; /* `key` may point into the answer before */
+
+	(void)snprintf(copy, sizeof(copy), "%s", key);
+	core_get(w->core, who, copy, wait_ms, viewed, asked(w, a));
 	await(w, a);
 }
 
 void
 world_cancel(struct world *w, const struct core_caller *who, const char *key, struct answer *a)
 {
-	core_cancel(w->core, who, key, true, viewed, asked(w, a));
+	char copy[128]; /* `key` may point into the answer before */
+
+	(void)snprintf(copy, sizeof(copy), "%s", key);
+	core_cancel(w->core, who, copy, true, viewed, asked(w, a));
 	await(w, a);
 }
 
 void
 world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
 {
-	core_extend(w->core, who, key, ms, viewed, asked(w, a));
+	char copy[128]; /* `key` may point into the answer before */
+
+	(void)snprintf(copy, sizeof(copy), "%s", key);
+	core_extend(w->core, who, copy, ms, viewed, asked(w, a));
 	await(w, a);
 }
 
