@@ -250,7 +250,7 @@ read_provider(
 	if (p->kind == PROVIDER_LOCAL && config_local(c) != &p->local)
 		return place_err(err, at, t,
 		    "a second provider of kind local: expected one for each host");
-	return fields_parse(
+	return yaml_fields_parse(
 	    at, t, p->kind == PROVIDER_LOCAL ? local_fields : fake_fields, p, err);
 }
 
@@ -303,7 +303,7 @@ read_pool(const struct place *at, const struct tree *t, struct config *c, struct
 	p->max_age_ms = DAY_MS;
 	p->setup_timeout_ms = 10 * 60 * 1000;
 	if (check_key_name(at, t, err) < 0 ||
-	    fields_parse(at, t, pool_fields, p, err) < 0)
+	    yaml_fields_parse(at, t, pool_fields, p, err) < 0)
 		return -1;
 	return check_pool(at, t, c, p, err);
 }
@@ -334,7 +334,7 @@ read_top(const struct place *at, const struct tree *t, struct top *top, struct e
 	struct config *c = &top->c;
 	struct place hours = {.file = at->file, .up = at, .key = "default_hours"};
 
-	if (fields_parse(at, t, top_fields, top, err) < 0)
+	if (yaml_fields_parse(at, t, top_fields, top, err) < 0)
 		return -1;
 	if (c->default_hold_ms > c->max_hold_ms)
 		return place_err(err, &hours,

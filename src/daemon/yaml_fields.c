@@ -90,8 +90,8 @@ check_required(const struct place *at, const struct tree *t, const struct field 
 }
 
 int
-fields_parse(const struct place *at, const struct tree *t, const struct field *fields,
-    void *base, struct err *err)
+yaml_fields_parse(const struct place *at, const struct tree *t,
+    const struct field *fields, void *base, struct err *err)
 {
 	uint64_t seen = 0;
 

@@ -39,8 +39,8 @@ struct field {
 /* Every child of the mapping `t` into the struct at `base`; keys that `fields` (ends with
    a NULL name) does not hold are refused. What was set before a failure stays: free it as
    usual. */
-int fields_parse(const struct place *at, const struct tree *t, const struct field *fields,
-    void *base, struct err *err) ERR_CHECK;
+int yaml_fields_parse(const struct place *at, const struct tree *t,
+    const struct field *fields, void *base, struct err *err) ERR_CHECK;
 
 /* ERR_INVALID "FILE:LINE:COLUMN: the.key: message" about the value `t`. */
 int place_err(struct err *err, const struct place *at, const struct tree *t,

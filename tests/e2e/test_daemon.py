@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from hearth import Client, Daemon, PUBLIC_KEY, program, wait_for
+from hearth import program, wait_for
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -184,7 +184,7 @@ def reload(d, expected):
     before = d.log_text().count("configuration ")
     d.signal(signal.SIGHUP)
     wait_for(lambda: d.log_text().count("configuration ") > before, message="no word about the reload")
-    assert expected in d.log_text().splitlines()[-1] or expected in d.log_text(), d.log_text()
+    assert expected in d.log_text(), d.log_text()
 
 
 def test_reload_takes_pools_and_limits(daemon):
@@ -244,9 +244,12 @@ def test_socket_mode_keeps_others_out(daemons):
         pytest.skip("needs root, to be another user")
     d = daemons(settings={"socket_mode": "0600"}).start()
     assert stat.S_IMODE(d.socket.stat().st_mode) == 0o600
+    home = d.dir / "home"
+    home.mkdir()
+    os.chown(home, 12345, 12345)
     p = subprocess.run([program("hearth"), "--socket", str(d.socket), "list"], capture_output=True, text=True,
-                       env={"HOME": "/", "PATH": os.environ["PATH"]}, cwd="/", **as_uid(12345))
-    assert p.returncode == 6 and "not permitted" in p.stderr.lower() or "permission" in p.stderr.lower(), p
+                       env={"HOME": str(home), "PATH": os.environ["PATH"]}, cwd="/", **as_uid(12345))
+    assert p.returncode == 6, p
     assert len(p.stderr.splitlines()) == 1 and p.stdout == ""
 
 
@@ -331,21 +334,19 @@ def test_state_of_another_user_is_taken_over(daemons):
 
 
 @root_only
-def test_planted_links_lead_nowhere(daemon):
+@pytest.mark.parametrize("name", ["hearth.db", "hearth.db-wal", "hearth.db-shm", "hearth.db.lock", "fake-sim.world"])
+def test_planted_links_lead_nowhere(daemon, name):
     """The serving user can write in db/; what it plants there must not make the next start, as root, write
-    to root's files."""
+    to root's files. An empty file is the worst case: it could be taken for a new database."""
     daemon.stop()
-    db = daemon.state / "db"
     victim = daemon.dir / "victim"
-    victim.write_text("root's")
-    victim.chmod(0o600)
-    for name in ("hearth.db-wal", "hearth.db-shm", "hearth.db.lock"):
-        (db / name).unlink(missing_ok=True)
-        (db / name).symlink_to(victim)
+    victim.touch(mode=0o600)
+    planted = daemon.state / "db" / name
+    planted.unlink(missing_ok=True)
+    planted.symlink_to(victim)
     daemon.spawn()
-    daemon.process.wait(5) if wait_for(lambda: daemon.answers_or_ended(), 10) and daemon.process.poll() is not None else None
-    assert victim.read_text() == "root's"
-    assert victim.stat().st_uid == 0
+    wait_for(daemon.answers_or_ended)
+    assert victim.read_bytes() == b"" and victim.stat().st_uid == 0
 
 
 @root_only
