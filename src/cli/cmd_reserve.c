@@ -27,7 +27,7 @@ print_expiry(const json_t *r)
 }
 
 static void
-print_one(const struct reserve *o, const json_t *r, bool wired)
+print_one(const json_t *r, bool wired)
 {
 	const char *name = view_str(r, "name");
 	const char *miss = view_str(r, "miss_reason");
@@ -88,7 +88,7 @@ print_all(struct cli *cli, const struct reserve *o)
 		    o->count > 0 ? o->reservations : json_array_get(o->reservations, 0));
 		return;
 	}
-	json_array_foreach(o->reservations, i, r) print_one(o, r, wired);
+	json_array_foreach(o->reservations, i, r) print_one(r, wired);
 }
 
 static int

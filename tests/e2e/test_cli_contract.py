@@ -845,3 +845,31 @@ def test_image_build_waits(cli, fake, last, code):
         assert json.loads(r.stdout)["version"] == "2" and r.stderr == ""
     else:
         assert r.stderr == "hearth: image build: build 'debian': no mirror\n" and r.stdout == ""
+
+
+# ---- what ships beside it ----
+
+@pytest.mark.parametrize("name", ["contrib/completions/hearth.bash", "contrib/completions/_hearth",
+                                  "contrib/completions/hearth.fish", "man/hearth.1.scd"])
+def test_completions_and_manual_know_every_command_and_option(cli, name):
+    text = (ROOT / name).read_text()
+    overview = cli.ok("help").split("\nR, M")[0]
+    for command in re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  +\S", overview, re.M):
+        words = set(command.split())
+        words |= {o if not name.endswith(".fish") else "-l " + o[2:]
+                  for o in re.findall(r"^  (--[a-z-]+)", cli.ok(*command.split(), "--help"), re.M)}
+        missing = [w for w in words if not re.search(rf"(?<![a-z-]){re.escape(w)}(?![a-z-])", text)]
+        assert not missing, command
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("line, want", [(["hearth", "rese"], {"reserve"}), (["hearth", "pool", "s"], {"show", "set"}),
+                                        (["hearth", "trace", "x", "--format", "c"], {"chrome"}), (["hearth", "show", "bo"], {"box"}),
+                                        (["hearth", "--socket", "/x", "au"], {"audit"}), (["hearth", "run", "--", "x"], set())])
+def test_bash_completes(cli, fake, line, want):
+    fake.new({"name": "box"})
+    script = (f"source {ROOT}/contrib/completions/hearth.bash; COMP_WORDS=({shlex.join(line)}); "
+              "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _hearth; printf '%s\\n' \"${COMPREPLY[@]}\"")
+    env = {**cli.env, "PATH": f"{pathlib.Path(HEARTH).parent}:{cli.env['PATH']}"}
+    out = subprocess.run(["bash", "--norc", "-c", script], env=env, capture_output=True, text=True).stdout
+    assert set(out.split()) == want
