@@ -19,6 +19,7 @@ struct tracing {
 	core_trace_fn done;
 	void *arg;
 	struct reservation r; /* owned copy */
+	struct store_query q;
 	double cost_usd;
 };
 
@@ -208,10 +209,23 @@ steps_in(void *arg, const struct store_result *res, const struct err *err)
 }
 
 static void
+ask_for_steps(void *arg, const struct err *err)
+{
+	struct tracing *tr = arg;
+
+	if (err->code != ERR_NONE) {
+		tr->done(tr->arg, NULL, err);
+		reservation_fini(&tr->r);
+		free(tr);
+		return;
+	}
+	tr->core->store->ops->query(tr->core->store, &tr->q, steps_in, tr);
+}
+
+static void
 traced(void *arg, const struct reservation_view *v, const struct err *err)
 {
 	struct tracing *tr = arg;
-	struct store_query q = {.kind = QUERY_STEPS, .limit = 1000};
 
 	if (err->code != ERR_NONE) {
 		tr->done(tr->arg, NULL, err);
@@ -220,11 +234,12 @@ traced(void *arg, const struct reservation_view *v, const struct err *err)
 	}
 	reservation_copy(&tr->r, v->r);
 	tr->cost_usd = v->cost_usd;
-	memcpy(q.key, v->r->id.s, sizeof(v->r->id.s));
+	tr->q = (struct store_query){.kind = QUERY_STEPS, .limit = 1000};
+	memcpy(tr->q.key, v->r->id.s, sizeof(v->r->id.s));
 	if (!id_empty(&v->r->machine))
-		memcpy(q.key2, v->r->machine.s, sizeof(q.key2));
-	core_flush(tr->core);
-	tr->core->store->ops->query(tr->core->store, &q, steps_in, tr);
+		memcpy(tr->q.key2, v->r->machine.s, sizeof(tr->q.key2));
+	/* behind what is on its way to the store: the last steps were written a moment ago */
+	core_tx_then(tr->core, ask_for_steps, tr);
 }
 
 void
