@@ -5,13 +5,13 @@
 # milliseconds, where they are all there.
 . "$(dirname "$0")/lib.sh"
 
-build='gcc libc6-dev meson ninja-build pkg-config musl-tools scdoc libuv1-dev libmicrohttpd-dev
+packages_build='gcc libc6-dev meson ninja-build pkg-config musl-tools scdoc libuv1-dev libmicrohttpd-dev
 	libjansson-dev libyaml-dev libssl-dev libsqlite3-dev libseccomp-dev libcap-dev libmnl-dev'
-run='mmdebstrap nftables iproute2 openssh-client util-linux ca-certificates'
-test='libcmocka-dev python3 python3-pytest openssh-server openssh-client clang-format-14 rsync
+packages_run='mmdebstrap nftables iproute2 openssh-client util-linux ca-certificates'
+packages_test='libcmocka-dev python3 python3-pytest openssh-server openssh-client clang-format-14 rsync
 	nftables iproute2 mmdebstrap sudo procps git sqlite3'
-fuzz='clang llvm libclang-rt-14-dev'
-lint='clang-format-14 clang-tidy git'
+packages_fuzz='clang libclang-rt-14-dev'
+packages_lint='clang-format-14 clang-tidy git'
 
 # The packages among the arguments that are not installed. pkg-config may be there as pkgconf.
 missing()
@@ -59,11 +59,11 @@ install()
 sets=
 for s in "$@"; do
 	case $s in
-	build) sets="$sets $build" ;;
-	run) sets="$sets $run" ;;
-	test) sets="$sets $test" ;;
-	fuzz) sets="$sets $fuzz" ;;
-	lint) sets="$sets $lint" ;;
+	build) sets="$sets $packages_build" ;;
+	run) sets="$sets $packages_run" ;;
+	test) sets="$sets $packages_test" ;;
+	fuzz) sets="$sets $packages_fuzz" ;;
+	lint) sets="$sets $packages_lint" ;;
 	*) die "there is no set of packages '$s'" ;;
 	esac
 done

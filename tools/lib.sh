@@ -10,8 +10,10 @@ export PATH
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 
+# For the tests, which must not touch an installation: $HEARTH_BUILD, $HEARTH_CONFIG, $HEARTH_LOG.
+build=${HEARTH_BUILD:-build}
 CONFIG=${HEARTH_CONFIG:-/etc/hearth/hearth.yaml}
-LOG=/var/log/hearth.log
+LOG=${HEARTH_LOG:-/var/log/hearth.log}
 
 say()
 {
@@ -64,5 +66,5 @@ as_invoker()
 # setting KEY: a setting in force, as hearthd itself reads the configuration.
 setting()
 {
-	build/src/daemon/hearthd --config "$CONFIG" --check | sed -n "s/^$1: //p"
+	"$build"/src/daemon/hearthd --config "$CONFIG" --check | sed -n "s/^$1: //p"
 }

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 need_root quickstart
-hearth=build/src/cli/hearth
+hearth=$build/src/cli/hearth
 name=hello
 
 step()
@@ -25,7 +25,7 @@ value()
 
 make_user()
 {
-	getent passwd hearth >/dev/null && return 0
+	[ "$(setting user)" = hearth ] && ! getent passwd hearth >/dev/null || return 0
 	useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin \
 	    --comment 'hearth daemon' hearth
 	say 'made the system user hearth, whom hearthd serves as'
@@ -43,7 +43,7 @@ make_config()
 is_current()
 {
 	pid=$(cat "$runtime/hearthd.pid" 2>/dev/null) || return 1
-	[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$top/build/src/daemon/hearthd" ]
+	[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(realpath "$build/src/daemon/hearthd")" ]
 }
 
 is_ours()
@@ -73,7 +73,7 @@ start()
 		return 0
 	fi
 	mkdir -p "$runtime"
-	setsid build/src/daemon/hearthd --config "$CONFIG" </dev/null >>"$LOG" 2>&1 &
+	setsid "$build"/src/daemon/hearthd --config "$CONFIG" </dev/null >>"$LOG" 2>&1 &
 	pid=$!
 	echo "$pid" >"$runtime/hearthd.pid"
 	for _ in $(seq 200); do
@@ -149,15 +149,15 @@ tools/deps.sh build run
 say 'all there'
 
 step '2. Build'
-tools/build.sh build
-say 'built: build/src/daemon/hearthd, build/src/cli/hearth'
+tools/build.sh "$build"
+say "built: $build/src/daemon/hearthd, $hearth"
 
 step '3. Start'
-make_user
 make_config
-build/src/daemon/hearthd --config "$CONFIG" --check >/dev/null || exit 1
+"$build"/src/daemon/hearthd --config "$CONFIG" --check >/dev/null || exit 1
 socket=$(setting socket)
 runtime=$(setting runtime)
+make_user
 start
 
 step '4. Fill the pool'

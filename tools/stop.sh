@@ -29,14 +29,14 @@ stop_daemon()
 	say "hearthd (pid $pid) has ended"
 }
 
-if [ -x build/src/daemon/hearthd ] && [ -e "$CONFIG" ] && state=$(setting state) && [ -n "$state" ]; then
+if [ -x "$build/src/daemon/hearthd" ] && [ -e "$CONFIG" ] && state=$(setting state) && [ -n "$state" ]; then
 	runtime=$(setting runtime)
 	socket=$(setting socket)
 else
 	state=/var/lib/hearth runtime=/run/hearth socket=/run/hearth/hearth.sock
 fi
-launcher=build/src/launcher/hearth-launcher
-[ -x $launcher ] || launcher=$(ls /usr/libexec/hearth/hearth-launcher /usr/local/libexec/hearth/hearth-launcher 2>/dev/null |
+launcher=$build/src/launcher/hearth-launcher
+[ -x "$launcher" ] || launcher=$(ls /usr/libexec/hearth/hearth-launcher /usr/local/libexec/hearth/hearth-launcher 2>/dev/null |
     head -n 1) || true
 
 ! installed || systemctl stop hearthd
