@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal: what README.md says works as it says: `make quickstart` and `make stop`, then each line of its session, as a
+newcomer would type them; and nothing of it is left behind."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+from hearth import TOP, build_dir, wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.seconds(600)]
+
+README = (TOP / "README.md").read_text()
+
+
+def session():
+    block = re.search(r"```sh\n(.*?)```", README, re.S)[1]
+    return [line.split("  #")[0].rstrip() for line in block.splitlines() if line.strip()]
+
+
+def cgroups():
+    return {d for d, _, _ in os.walk("/sys/fs/cgroup") if re.search(r"hearth|m-[0-9a-z]{12}", d)}
+
+
+def ip(*args):
+    return subprocess.run(["ip", *args], capture_output=True, text=True).stdout
+
+
+def host():
+    """All that `make stop` must put back. A zombie that the host's process 1 has not reaped yet has ended."""
+    processes = set()
+    for p in pathlib.Path("/proc").iterdir():
+        try:
+            if p.name.isdigit() and "\nState:\tZ" not in (p / "status").read_text():
+                name = (p / "comm").read_text().strip()
+                if name.startswith("hearth"):
+                    processes.add((p.name, name))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return {
+        "processes": processes,
+        "mounts": {m for m in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if "hearth" in m},
+        "interfaces": {line.split(":")[1].split("@")[0].strip() for line in ip("-o", "link").splitlines()},
+        "routes": set(ip("route", "show", "table", "all").splitlines()),
+        "namespaces": set(ip("netns").splitlines()),
+        "cgroups": cgroups(),
+        "firewall": subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout,
+        "forwarding": pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+    }
+
+
+@pytest.fixture
+def place():
+    """A quickstart's files in a directory of their own, so that an installation is not touched; the image is the
+    tests' cached one, as in a second quickstart."""
+    from image_cache import image
+
+    d = pathlib.Path(tempfile.mkdtemp(prefix="hearth-readme-", dir="/tmp"))
+    d.chmod(0o755)
+    (d / "home").mkdir(mode=0o700)
+    state = d / "state"
+    version = state / "images/debian/20260101T000000Z"
+    version.parent.mkdir(parents=True)
+    if subprocess.run(["cp", "-al", image(), str(version)], capture_output=True).returncode != 0:
+        shutil.rmtree(version, ignore_errors=True)
+        subprocess.run(["cp", "-a", image(), str(version)], check=True)
+    (version.parent / "current").symlink_to(version.name)
+    sample = (TOP / "contrib/hearth.yaml").read_text()
+    sample = sample.replace("/var/lib/hearth ", f"{state} ").replace("/run/hearth/", f"{d}/run/")
+    (d / "hearth.yaml").write_text(sample.replace("10.213.0.0/16", "10.79.0.0/16"))
+    path = f"{d}/bin:{os.environ['PATH']}"
+    env = {**os.environ, "HEARTH_BUILD": str(build_dir()), "HEARTH_CONFIG": f"{d}/hearth.yaml", "PATH": path,
+           "HEARTH_LOG": f"{d}/log", "HEARTH_SOCKET": f"{d}/run/hearth.sock", "HOME": f"{d}/home"}
+    for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER", "XDG_STATE_HOME"):
+        env.pop(name, None)
+    (d / "bin").mkdir()
+    (d / "bin/hearth").symlink_to(build_dir() / "src/cli/hearth")
+    # ssh finds its configuration by the account's home, not by $HOME
+    (d / "bin/ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F "{d}/home/.ssh/config" "$@"\n')
+    (d / "bin/ssh").chmod(0o755)
+    try:
+        yield d, env
+    finally:
+        subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120)
+        shutil.rmtree(d, ignore_errors=True)
+
+
+def make(target, env):
+    p = subprocess.run(["make", "--no-print-directory", target], cwd=TOP, env=env, capture_output=True, text=True,
+                       stdin=subprocess.DEVNULL, timeout=300)
+    assert p.returncode == 0, p.stdout + p.stderr
+    return p.stdout
+
+
+def test_quickstart_session_and_stop(place):
+    d, env = place
+    (d / "home/.ssh").mkdir(mode=0o700)
+    (d / "home/.ssh/config").touch(mode=0o600)
+    before = host()
+
+    out = make("quickstart", env)
+    assert "I am dev on " in out and "Debian GNU/Linux" in out, out
+    assert "StrictHostKeyChecking=yes" in out or "StrictHostKeyChecking yes" in out, out
+    assert "2 machines are ready" in out, out
+    assert len(re.findall(r"hearth.* (ssh|run|list)\b", out.split("Try next:")[1])) == 3, out
+
+    again = make("quickstart", env)
+    assert "hearthd runs already" in again and "I am dev on " in again, again
+
+    subprocess.run(["hearth", "cancel", "hello"], env=env, check=True, capture_output=True, timeout=60)
+    commands = session()
+    assert len(commands) == 8, commands
+    for command in commands:
+        p = subprocess.run(["sh", "-c", command], env=env, cwd=d, capture_output=True, text=True,
+                           stdin=subprocess.DEVNULL, timeout=120)
+        assert p.returncode == 0, f"{command}\n{p.stdout}{p.stderr}"
+        assert p.stdout.strip(), f"{command} printed nothing"
+
+    out = make("stop", env)
+    assert "every machine has ended" in out
+    wait_for(lambda: host() == before, 10, message=lambda: f"left behind: {difference(before, host())}")
+    make("stop", env)
+
+
+def difference(before, after):
+    return {k: (before[k], after[k]) for k in before if before[k] != after[k]}
+
+
+def test_every_target_that_is_documented_exists():
+    text = README + (TOP / "CONTRIBUTING.md").read_text()
+    known = set(re.search(r"\.PHONY: (.*)", (TOP / "Makefile").read_text())[1].split())
+    words = {w for t in re.findall(r"^    (?:sudo )?make ([a-z ]*[a-z])", text, re.M) for w in t.split()}
+    assert words and words <= known, words - known
+    for script in re.findall(r"@(?:HEARTH_SOAK=1 )?(tools/\S+)", (TOP / "Makefile").read_text()):
+        assert os.access(TOP / script, os.X_OK), script
+
+
+def test_code_layout_names_every_folder():
+    block = README.split("## Code layout")[1].split("## More")[0]
+    for folder in (p.name for p in (TOP / "src").iterdir() if p.is_dir()):
+        assert f"src/{folder}/" in block, folder
+
+
+def test_links_lead_somewhere():
+    for page in ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(TOP)) for p in (TOP / "docs").glob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", (TOP / page).read_text()):
+            assert (TOP / page).parent.joinpath(link).exists(), f"{page}: {link}"
