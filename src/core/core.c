@@ -113,8 +113,10 @@ core_image(void *arg, const char *name, const char *version, int percent, const 
 			log_info("image %s: version %s", name, version);
 	}
 	list_for_each (p, &pr->core->pools, in_core)
-		if (p->image == i)
+		if (p->image == i) {
+			p->look_for_old = true;
 			pool_wake(p);
+		}
 }
 
 bool

@@ -81,6 +81,7 @@ struct creservation {
 	struct timer push_again;
 	struct plan_run *push;   /* owned reference: a deadline on its way after an extension */
 	int64_t idle_since_ms;
+	int position;            /* in line, 1 is next: as of the last look at the line */
 	int launches;            /* cold launches made for it that failed */
 	int swaps;
 	bool durable;            /* the store has it */
@@ -114,6 +115,10 @@ struct cpool {
 	struct list served;
 	int n_waiting;
 	struct timer wake;
+	bool look_for_old;   /* some of the ready ones may have to be replaced */
+	int64_t *ends;       /* owned: cache of view.c */
+	int n_ends;
+	int64_t ends_ms;
 	int failures;        /* launches in a row */
 	int64_t backoff_until_ms;
 	char *last_error;

@@ -354,6 +354,7 @@ launch_finished(struct plan_run *run, const struct err *err)
 		m->run = NULL;
 		m->m.ready_at = clock_wall_ms(m->core->clock);
 		pool_launch_ok(m->pool, m->m.ready_at - m->m.created_at);
+		m->pool->look_for_old = m->pool->look_for_old || !machine_current(m);
 		machine_move(m, MACHINE_READY);
 		return;
 	}

@@ -51,6 +51,7 @@ pool_free(struct cpool *p)
 	map_remove(&p->core->pools_by_name, p->p.name);
 	list_remove(&p->in_core);
 	free(p->last_error);
+	free(p->ends);
 	pool_fini(&p->p);
 	free(p);
 }
@@ -269,6 +270,7 @@ serve_line(struct cpool *p)
 	struct creservation *r, *tmp;
 	const char *why;
 	bool room = true;
+	int position = 0;
 
 	list_for_each_safe (r, tmp, &p->waiting, in_pool) {
 		struct cmachine *m = NULL;
@@ -297,28 +299,42 @@ serve_line(struct cpool *p)
 			machine_launch(p, r);
 			reservation_moved(r, RESERVATION_PREPARING);
 		} else {
+			r->position = ++position;
 			reservation_moved(r, RESERVATION_QUEUED);
 		}
 	}
+}
+
+static struct cmachine *
+oldest(const struct cpool *p)
+{
+	return list_entry(p->ready.next, struct cmachine, in_pool);
 }
 
 struct spares {
 	int ready, old, coming; /* ready and current; ready but to be replaced; launching for nobody */
 };
 
+/* The ready ones are many, and those to be replaced few: all of them are looked at only when something
+   happened that makes one old. */
 static struct spares
 count_spares(struct cpool *p)
 {
-	struct spares s = {0};
+	struct spares s = {.ready = p->n_ready - p->n_claiming};
 	struct cmachine *m;
 
-	list_for_each (m, &p->ready, in_pool)
-		if (!m->reservation) {
-			if (machine_current(m))
-				s.ready++;
-			else
-				s.old++;
-		}
+	if (p->look_for_old || (s.ready > 0 && !machine_current(oldest(p)))) {
+		p->look_for_old = false;
+		s.ready = 0;
+		list_for_each (m, &p->ready, in_pool)
+			if (!m->reservation) {
+				if (machine_current(m))
+					s.ready++;
+				else
+					s.old++;
+			}
+		p->look_for_old = s.old > 0;
+	}
 	list_for_each (m, &p->launching, in_pool)
 		s.coming += !m->reservation;
 	return s;
@@ -351,17 +367,15 @@ static void
 sleep_until_due(struct cpool *p)
 {
 	int64_t now = clock_now_ms(p->core->clock), next = -1;
-	struct cmachine *m;
 
 	if (p->backoff_until_ms > now)
 		next = p->backoff_until_ms - now;
-	if (p->p.max_age_ms)
-		list_for_each (m, &p->ready, in_pool) {
-			int64_t left = m->born_ms + p->p.max_age_ms - now;
+	if (p->p.max_age_ms && !list_empty(&p->ready)) {
+		int64_t left = oldest(p)->born_ms + p->p.max_age_ms - now;
 
-			if (left > 0 && (next < 0 || left < next))
-				next = left;
-		}
+		if (left > 0 && (next < 0 || left < next))
+			next = left;
+	}
 	if (p->p.max_usd_per_day > 0 && (next < 0 || next > 10000))
 		next = 10000;
 	wake_for(p, next);
@@ -464,6 +478,7 @@ pool_restore_shape(struct core *c, const char *name, const char *value)
 	p->shaped_at = strtoll(value, &end, 10);
 	if (*end != ' ' || strcmp(end + 1, p->shape) != 0)
 		p->shaped_at = clock_wall_ms(c->clock);
+	p->look_for_old = true;
 }
 
 void
@@ -513,6 +528,7 @@ adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
 	if (p->shape[0] && strcmp(shape, p->shape) != 0)
 		p->shaped_at = clock_wall_ms(p->core->clock);
 	memcpy(p->shape, shape, sizeof(shape));
+	p->look_for_old = true;
 	if (pr->p->ops->image)
 		pr->p->ops->image(pr->p, from->image);
 	pool_wake(p);

@@ -306,7 +306,7 @@ reservation_wait_in_line(struct creservation *r, const char *miss_reason)
 	if (!r->r.miss_reason)
 		xstrset(&r->r.miss_reason, miss_reason);
 	r->r.path = PATH_COLD;
-	r->pool->n_waiting++;
+	r->position = ++r->pool->n_waiting;
 	list_push_back(&r->pool->waiting, &r->in_pool);
 	if (r->r.state != RESERVATION_QUEUED) {
 		if (r->durable)

@@ -9,6 +9,7 @@
 #include "ssh/ca.h"
 #include "ssh/pubkey.h"
 
+#define ENDS_KEPT_MS 1000
 #define BACKDATE_S 300 /* clocks differ */
 
 void
@@ -72,21 +73,6 @@ fail:
 }
 
 static int
-place_in_line(const struct creservation *r)
-{
-	struct creservation *o;
-	int n = 0;
-
-	list_for_each (o, &r->pool->waiting, in_pool) {
-		if (o->r.state == RESERVATION_QUEUED)
-			n++;
-		if (o == r)
-			return n;
-	}
-	return 0;
-}
-
-static int
 by_time(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -94,15 +80,32 @@ by_time(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* A launch going on: its start plus what launches take. In line: when enough of those before it, and of
-   the machines in use, have come to their end; anything sooner is luck. */
+/* When the machines in use come to their end, sorted; made anew at most once a second. */
+static void
+refresh_ends(struct cpool *p)
+{
+	int64_t now = clock_now_ms(p->core->clock);
+	struct creservation *o;
+
+	if (p->ends && now - p->ends_ms < ENDS_KEPT_MS)
+		return;
+	free(p->ends);
+	p->ends = xcalloc((size_t)p->n_claimed + 1, sizeof(*p->ends));
+	p->n_ends = 0;
+	p->ends_ms = now;
+	list_for_each (o, &p->served, in_pool)
+		if (p->n_ends < p->n_claimed)
+			p->ends[p->n_ends++] = o->r.expires_at;
+	qsort(p->ends, (size_t)p->n_ends, sizeof(*p->ends), by_time);
+}
+
+/* A launch going on: its start plus what launches take. In line: when enough of the machines in use have
+   come to their end; anything sooner is luck. */
 static int64_t
-estimate(const struct creservation *r, int position)
+estimate(const struct creservation *r)
 {
 	struct cpool *p = r->pool;
-	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at, *ends;
-	struct creservation *o;
-	int n = 0;
+	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at;
 
 	if (launch <= 0)
 		launch = 1000;
@@ -110,16 +113,13 @@ estimate(const struct creservation *r, int position)
 		at = (r->launching ? r->launching->m.created_at : now) + launch;
 		return at > now ? at : now;
 	}
-	if (position <= 0 || p->n_claimed == 0)
+	if (r->position <= 0)
 		return 0;
-	ends = xcalloc((size_t)p->n_claimed, sizeof(*ends));
-	list_for_each (o, &p->served, in_pool)
-		if (n < p->n_claimed)
-			ends[n++] = o->r.expires_at;
-	qsort(ends, (size_t)n, sizeof(*ends), by_time);
-	at = n == 0 ? 0 : ends[(position - 1) % n] + launch;
-	free(ends);
-	return at;
+	refresh_ends(p);
+	if (p->n_ends == 0)
+		return 0;
+	at = p->ends[(r->position - 1) % p->n_ends] + launch;
+	return at > now ? at : now + launch;
 }
 
 struct reservation_view
@@ -152,9 +152,9 @@ view_of(struct creservation *r, const struct certs *certs)
 		v.known_hosts = r->known_hosts;
 	}
 	if (r->r.state == RESERVATION_QUEUED)
-		v.queue_position = place_in_line(r);
+		v.queue_position = r->position;
 	if (r->r.state == RESERVATION_QUEUED || r->r.state == RESERVATION_PREPARING)
-		v.eta_at = estimate(r, v.queue_position);
+		v.eta_at = estimate(r);
 	if (r->r.state == RESERVATION_ACTIVE)
 		v.cost_usd = r->r.usd_per_hour * (double)(now - r->r.ready_at) / 3600000.0;
 	return v;
