@@ -873,3 +873,13 @@ def test_bash_completes(cli, fake, line, want):
     env = {**cli.env, "PATH": f"{pathlib.Path(HEARTH).parent}:{cli.env['PATH']}"}
     out = subprocess.run(["bash", "--norc", "-c", script], env=env, capture_output=True, text=True).stdout
     assert set(out.split()) == want
+
+
+def test_files_that_cannot_all_be_made_leave_none(cli, fake, tmp_path):
+    """A reservation made elsewhere: it stays, and there is nothing of it here."""
+    cli.key()
+    fake.new({"name": "box"})
+    fake.reservations["r-000000000001"]["known_hosts"] = "x\x1by"  # checked after the certificate is written
+    cli.fails(1, "cert", "box")
+    assert list((cli.state / "reservations").iterdir()) == []
+    assert fake.reservations["r-000000000001"]["state"] == "active"
