@@ -223,7 +223,7 @@ int
 field_int(const struct place *at, const struct field *f, const struct tree *t, void *to,
     struct err *err)
 {
-	int64_t v;
+	int64_t v = 0;
 
 	if (whole_number(at, f, t, &v, err) < 0)
 		return -1;
