@@ -14,14 +14,14 @@
 #include "base/cleanup.h"
 #include "launcher/file.h"
 
-#define GROUP "hearth"
+#define HOST_LEAF "hearth-host"
 #define PERIOD_US 100000
 
 static const char *const names[CGROUP_MAX] = {"memory", "pids", "cpu", "devices"};
 
 /* What a machine may open: null zero full random urandom tty ptmx and its own terminals. */
-static const char *const devices[] = {
-    "c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw", "c 5:0 rw", "c 5:2 rw", "c 136:* rw"};
+static const char *const devices[] = {"c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw",
+    "c 1:9 rw", "c 5:0 rw", "c 5:2 rw", "c 136:* rw"};
 
 /* Is `word` one of the words of `list`, which are separated by one of `separators`? */
 static bool
@@ -96,12 +96,13 @@ move_to_leaf(int root)
 	AUTO_FCLOSE FILE *f = NULL;
 	char pid[32];
 
-	(void)mkdirat(root, GROUP "-host", 0755);
-	leaf = open_dir(root, GROUP "-host");
+	(void)mkdirat(root, HOST_LEAF, 0755);
+	leaf = open_dir(root, HOST_LEAF);
 	procs = openat(root, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	f = procs < 0 ? NULL : fdopen(TAKE_FD(procs), "re");
 	while (f && fgets(pid, sizeof(pid), f)) {
-		int e = file_put_at(leaf, "cgroup.procs", pid); /* kernel threads refuse: fine */
+		int e = file_put_at(
+		    leaf, "cgroup.procs", pid); /* kernel threads refuse: fine */
 
 		(void)e;
 	}
@@ -146,53 +147,57 @@ allow_devices(int dir, struct err *err)
 }
 
 static void
-find_groups(struct cgroups *ret, bool make)
+find_groups(const char *name, struct cgroups *ret, bool make)
 {
 	int root_v1[CGROUP_MAX], root_v2;
 	bool ignored[CGROUP_MAX] = {false};
 
 	*ret = (struct cgroups){.v2 = -1};
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", name);
 	find_roots(root_v1, &root_v2);
 	for (int i = 0; i < CGROUP_MAX; i++) {
 		ret->v1[i] = -1;
 		if (root_v1[i] < 0)
 			continue;
 		if (make)
-			(void)mkdirat(root_v1[i], GROUP, 0755);
-		ret->v1[i] = open_dir(root_v1[i], GROUP);
+			(void)mkdirat(root_v1[i], name, 0755);
+		ret->v1[i] = open_dir(root_v1[i], name);
 		ret->needs_attach = ret->needs_attach || ret->v1[i] >= 0;
 		close(root_v1[i]);
 	}
 	if (root_v2 < 0)
 		return;
 	if (make) {
-		(void)mkdirat(root_v2, GROUP, 0755);
+		(void)mkdirat(root_v2, name, 0755);
 		enable_v2(root_v2, true, ignored);
 	}
-	ret->v2 = open_dir(root_v2, GROUP);
+	ret->v2 = open_dir(root_v2, name);
 	if (make && ret->v2 >= 0)
 		enable_v2(ret->v2, false, ret->v2_has);
 	close(root_v2);
 }
 
 void
-cgroup_find(struct cgroups *ret)
+cgroup_find(const char *name, struct cgroups *ret)
 {
-	find_groups(ret, false);
+	find_groups(name, ret, false);
 }
 
 int
-cgroup_setup(struct cgroups *ret, struct err *err)
+cgroup_setup(const char *name, struct cgroups *ret, struct err *err)
 {
 	struct cgroups c;
 
-	find_groups(&c, true);
+	find_groups(name, &c, true);
 	for (int i = CGROUP_MEMORY; i <= CGROUP_PIDS; i++)
 		if (c.v1[i] < 0 && !c.v2_has[i]) {
-			err_set(err, ERR_UNAVAILABLE, "machines cannot be limited: no cgroup controller '%s'",
+			err_set(err, ERR_UNAVAILABLE,
+			    "machines cannot be limited: no cgroup controller '%s'",
 			    names[i]);
-			return err_hint(
-			    err, "mount it, or boot with cgroup_enable=%s; hearth must be root", names[i]);
+			return err_hint(err,
+			    "mount it, or boot with cgroup_enable=%s; hearth must be "
+			    "root",
+			    names[i]);
 		}
 	if (c.v1[CGROUP_DEVICES] >= 0 && allow_devices(c.v1[CGROUP_DEVICES], err) < 0)
 		return -1;
@@ -215,13 +220,15 @@ set(int dir, const char *file, uint64_t value, bool optional, struct err *err)
 }
 
 static int
-limit_v1(int dir, enum cgroup_controller which, const struct cgroup_limits *l, struct err *err)
+limit_v1(
+    int dir, enum cgroup_controller which, const struct cgroup_limits *l, struct err *err)
 {
 	switch (which) {
 	case CGROUP_MEMORY:
 		if (set(dir, "memory.limit_in_bytes", l->memory_bytes, false, err) < 0)
 			return -1;
-		return set(dir, "memory.memsw.limit_in_bytes", l->memory_bytes, true, err);
+		return set(
+		    dir, "memory.memsw.limit_in_bytes", l->memory_bytes, true, err);
 	case CGROUP_PIDS:
 		return set(dir, "pids.max", l->pids_max, false, err);
 	case CGROUP_CPU:
@@ -229,20 +236,23 @@ limit_v1(int dir, enum cgroup_controller which, const struct cgroup_limits *l, s
 			return 0;
 		if (set(dir, "cpu.cfs_period_us", PERIOD_US, false, err) < 0)
 			return -1;
-		return set(dir, "cpu.cfs_quota_us", (uint64_t)l->cpu_milli * (PERIOD_US / 1000), false, err);
+		return set(dir, "cpu.cfs_quota_us",
+		    (uint64_t)l->cpu_milli * (PERIOD_US / 1000), false, err);
 	default:
 		return 0;
 	}
 }
 
 static int
-limit_v2(int dir, const bool has[CGROUP_MAX], const struct cgroup_limits *l, struct err *err)
+limit_v2(
+    int dir, const bool has[CGROUP_MAX], const struct cgroup_limits *l, struct err *err)
 {
 	char quota[48];
 	int e;
 
-	if (has[CGROUP_MEMORY] && (set(dir, "memory.max", l->memory_bytes, false, err) < 0 ||
-				      set(dir, "memory.swap.max", 0, true, err) < 0))
+	if (has[CGROUP_MEMORY] &&
+	    (set(dir, "memory.max", l->memory_bytes, false, err) < 0 ||
+		set(dir, "memory.swap.max", 0, true, err) < 0))
 		return -1;
 	if (has[CGROUP_PIDS] && set(dir, "pids.max", l->pids_max, false, err) < 0)
 		return -1;
@@ -270,12 +280,14 @@ cgroup_create(const struct cgroups *c, const char *id, const struct cgroup_limit
 	AUTO_CLOSE int v2 = -1;
 
 	if (limits->cpu_milli != 0 && c->v1[CGROUP_CPU] < 0 && !c->v2_has[CGROUP_CPU])
-		return err_set(err, ERR_UNAVAILABLE, "limit the CPU: the host has no cgroup controller for it");
+		return err_set(err, ERR_UNAVAILABLE,
+		    "limit the CPU: the host has no cgroup controller for it");
 	for (int i = 0; i < CGROUP_MAX; i++) {
 		AUTO_CLOSE int dir = -1;
 
-		if (c->v1[i] >= 0 && (make_group(c->v1[i], id, &dir, err) < 0 ||
-					 limit_v1(dir, (enum cgroup_controller)i, limits, err) < 0))
+		if (c->v1[i] >= 0 &&
+		    (make_group(c->v1[i], id, &dir, err) < 0 ||
+			limit_v1(dir, (enum cgroup_controller)i, limits, err) < 0))
 			return -1;
 	}
 	if (c->v2 >= 0 && (make_group(c->v2, id, &v2, err) < 0 ||
@@ -335,7 +347,8 @@ cgroup_remove(const struct cgroups *c, const char *id, struct err *err)
 		AUTO_CLOSE int dir = open_dir(c->v2, id);
 		int e = dir < 0 ? 0 : file_put_at(dir, "cgroup.kill", "1");
 
-		(void)e; /* older kernels have no cgroup.kill; PID 1's death has ended all of them */
+		(void)
+		    e; /* older kernels have no cgroup.kill; PID 1's death has ended all of them */
 		if (remove_group(c->v2, id, err) < 0)
 			return -1;
 	}
@@ -348,10 +361,12 @@ cgroup_remove(const struct cgroups *c, const char *id, struct err *err)
 void
 cgroup_teardown(const struct cgroups *c)
 {
-	for (int i = -1; i < CGROUP_MAX; i++) {
-		int dir = i < 0 ? c->v2 : c->v1[i];
+	char path[CGROUP_NAME_MAX + 3];
 
-		if (dir >= 0)
-			(void)unlinkat(dir, "../" GROUP, AT_REMOVEDIR);
-	}
+	(void)snprintf(path, sizeof(path), "../%s", c->name);
+	if (c->v2 >= 0)
+		(void)unlinkat(c->v2, path, AT_REMOVEDIR);
+	for (int i = 0; i < CGROUP_MAX; i++)
+		if (c->v1[i] >= 0)
+			(void)unlinkat(c->v1[i], path, AT_REMOVEDIR);
 }

@@ -4,8 +4,8 @@
 
 /*
  * Limits of the machines by control groups, version 1, 2 or a hybrid of both: each controller is used
- * where the host has it. Machines live in "/hearth/ID" of each hierarchy, not below the daemon's own
- * group: a service manager that restarts the daemon must find its group empty (with version 2 it could
+ * where the host has it. Machines live in "/NAME/ID" of each hierarchy, where NAME is one daemon's, but
+ * not below its own group: a service manager that restarts the daemon must find its group empty (with version 2 it could
  * not start a process in a group that has controllers enabled for children), and machines outlive the
  * daemon. Under systemd, Delegate=yes on the daemon's unit keeps the controllers enabled at the root.
  *
@@ -20,13 +20,23 @@
 
 #include "base/err.h"
 
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_DEVICES, CGROUP_MAX };
+#define CGROUP_NAME_MAX 32
+
+enum cgroup_controller {
+	CGROUP_MEMORY,
+	CGROUP_PIDS,
+	CGROUP_CPU,
+	CGROUP_DEVICES,
+	CGROUP_MAX
+};
 
 struct cgroups {
-	int v1[CGROUP_MAX];  /* "hearth" in the controller's own hierarchy; -1: not version 1 */
-	int v2;              /* "hearth" in the unified hierarchy; -1: there is none */
+	char name[CGROUP_NAME_MAX];
+	int v1
+	    [CGROUP_MAX]; /* our group in the controller's own hierarchy; -1: not version 1 */
+	int v2;		  /* our group in the unified hierarchy; -1: there is none */
 	bool v2_has[CGROUP_MAX];
-	bool needs_attach;   /* some hierarchy is version 1 */
+	bool needs_attach; /* some hierarchy is version 1 */
 };
 
 struct cgroup_limits {
@@ -35,12 +45,12 @@ struct cgroup_limits {
 	uint32_t cpu_milli; /* 0: no limit */
 };
 
-/* Finds the hierarchies and makes "hearth" in each. Safe with machines alive. ERR_UNAVAILABLE when the
+/* Finds the hierarchies and makes group `name` in each. Safe with machines alive. ERR_UNAVAILABLE when the
    host has no memory or no pids controller. */
-ERR_CHECK int cgroup_setup(struct cgroups *ret, struct err *err);
+ERR_CHECK int cgroup_setup(const char *name, struct cgroups *ret, struct err *err);
 
 /* Opens what cgroup_setup() would make, without changing anything; for tear-down. */
-void cgroup_find(struct cgroups *ret);
+void cgroup_find(const char *name, struct cgroups *ret);
 
 /* Makes the machine's groups with their limits. ret_v2 is the group for CLONE_INTO_CGROUP, or -1 where
    cgroup_attach() is to be used. */
@@ -49,7 +59,7 @@ ERR_CHECK int cgroup_create(const struct cgroups *c, const char *id,
 
 /* Moves a process into all of the machine's groups, on hosts with version 1. The first move after a quiet
    time takes the kernel about 8 ms, the next ones 0.1: cgroup_attach_prepare() pays for it by moving the
-   calling process into "hearth", while others do something else, but nothing with cgroups: no group can
+   calling process into our group, while others do something else, but nothing with cgroups: no group can
    be made, and no process cloned into one, meanwhile. */
 void cgroup_attach_prepare(const struct cgroups *c);
 ERR_CHECK int cgroup_attach(
@@ -59,7 +69,7 @@ ERR_CHECK int cgroup_attach(
    let go of them. Fine when they are gone. */
 ERR_CHECK int cgroup_remove(const struct cgroups *c, const char *id, struct err *err);
 
-/* Removes "hearth" from every hierarchy where no group is left in it. */
+/* Removes our group from every hierarchy where no group is left in it. */
 void cgroup_teardown(const struct cgroups *c);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,7 +35,7 @@ struct creation {
 	int machine_fd;
 	int image_fd;
 	int attacher; /* our end of the pipe-like socket to the attacher; -1: none needed */
-	int channel;  /* our end of the socket pair with the machine's first process */
+	int channel; /* our end of the socket pair with the machine's first process */
 	int ssh_fd;
 	int control_fd;
 	int cgroup_fd;
@@ -43,8 +44,8 @@ struct creation {
 };
 
 void
-reply_from_record(const struct launcher *l, const char *id, const struct record *r, bool alive,
-    struct launcher_reply *reply)
+reply_from_record(const struct launcher *l, const char *id, const struct record *r,
+    bool alive, struct launcher_reply *reply)
 {
 	reply->state = alive ? LAUNCHER_ALIVE : LAUNCHER_DEAD;
 	reply->slot = r->slot;
@@ -176,7 +177,8 @@ static int
 make_cgroups(struct creation *c, struct err *err)
 {
 	struct cgroup_limits limits = {
-	    .memory_bytes = c->q->memory_bytes ? c->q->memory_bytes : c->l->memory_default,
+	    .memory_bytes =
+		c->q->memory_bytes ? c->q->memory_bytes : c->l->memory_default,
 	    .pids_max = c->q->pids_max ? c->q->pids_max : PIDS_DEFAULT,
 	    .cpu_milli = c->q->cpu_milli,
 	};
@@ -189,8 +191,9 @@ static int
 start_process(struct creation *c, struct err *err)
 {
 	struct clone_args args = {
-	    .flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
-		     CLONE_NEWNET | (c->cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+	    .flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS |
+		     CLONE_NEWIPC | CLONE_NEWNET |
+		     (c->cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
 	    .exit_signal = SIGCHLD,
 	    .cgroup = (uint64_t)(c->cgroup_fd >= 0 ? c->cgroup_fd : 0),
 	};
@@ -221,7 +224,8 @@ start_process(struct creation *c, struct err *err)
 	c->channel = pair[0];
 	if (pid < 0) {
 		err_errno(err, errno, "start the machine's first process");
-		return err_hint(err, "are user namespaces turned off? (sysctl user.max_user_namespaces)");
+		return err_hint(err,
+		    "are user namespaces turned off? (sysctl user.max_user_namespaces)");
 	}
 	c->record.pid = (pid_t)pid;
 	c->record.start = process_start_time((pid_t)pid);
@@ -246,7 +250,8 @@ map_ids(struct creation *c, struct err *err)
 		char path[48], map[48];
 		int e;
 
-		(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)c->record.pid, files[i]);
+		(void)snprintf(
+		    path, sizeof(path), "/proc/%d/%s", (int)c->record.pid, files[i]);
 		(void)snprintf(map, sizeof(map), "0 %u %u", c->root, UIDS);
 		e = file_put_at(AT_FDCWD, path, map);
 		if (e != 0)
@@ -303,28 +308,54 @@ give_network(struct creation *c, struct err *err)
 	return network_attach(&c->l->network, c->q->slot, netns, c->q->id, err);
 }
 
-/* The end of the channel is success: the last copy of its other end was closed by execve, or by death
-   without a word, which is told apart by looking whether the process lives. */
+/* What the machine's first process had to say before it died; false when there is nothing. */
+static bool
+inside_failed(struct creation *c, int flags, struct err *err)
+{
+	struct inside_failure f;
+	ssize_t n;
+
+	do
+		n = recv(c->channel, &f, sizeof(f), flags);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && flags == 0) {
+		err_set(
+		    err, ERR_UNAVAILABLE, "the machine's first process does not start");
+		return true;
+	}
+	if (n != sizeof(f))
+		return false;
+	f.what[sizeof(f.what) - 1] = '\0';
+	err_errno(err, f.errno_value, "inside the machine: %s", f.what);
+	return true;
+}
+
+/* A process that dies has lost its program before its descriptors, one that executes has the new one. */
+static bool
+runs_init(pid_t pid)
+{
+	char path[32], exe[64];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, exe, sizeof(exe) - 1);
+	exe[n < 0 ? 0 : n] = '\0';
+	return strstr(exe, INIT_MEMFD_NAME) != NULL;
+}
+
+/* The end of the channel is success: execve closed the last copy of its other end. Or it is death
+   without a word. */
 static int
 await_start(struct creation *c, struct err *err)
 {
 	struct timeval limit = {.tv_sec = START_MAX_S};
-	struct inside_failure f = {0};
-	ssize_t n;
 
 	(void)setsockopt(c->channel, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	do
-		n = recv(c->channel, &f, sizeof(f), 0);
-	while (n < 0 && errno == EINTR);
-	if (n == sizeof(f)) {
-		f.what[sizeof(f.what) - 1] = '\0';
-		return err_errno(err, f.errno_value, "inside the machine: %s", f.what);
-	}
-	if (n != 0)
-		return err_set(err, ERR_UNAVAILABLE, "the machine's first process does not start");
-	AUTO_CLOSE int pidfd = record_open_process(&c->record, c->l->boot_id);
-	if (pidfd < 0)
-		return err_set(err, ERR_INTERNAL, "the machine's first process died at its start");
+	if (inside_failed(c, 0, err))
+		return -1;
+	if (!runs_init(c->record.pid))
+		return err_set(
+		    err, ERR_INTERNAL, "the machine's first process died at its start");
 	return 0;
 }
 
@@ -332,15 +363,17 @@ static int
 create_steps(struct creation *c, struct err *err)
 {
 	if (image_open(c->l, c->q->image, c->q->image_version, &c->image_fd,
-		c->record.image_version, err) < 0 ||
-	    machine_claim_slot(c->l, c->q->id, c->q->slot, err) < 0)
+		c->record.image_version, err) < 0)
 		return -1;
-	testpoint("slot");
 	c->record.slot = c->q->slot;
 	if (record_write(c->machine_fd, &c->record, err) < 0)
 		return -1;
-	testpoint("intent");
-	if (make_cgroups(c, err) < 0 || start_attacher(c, err) < 0 || make_sockets(c, err) < 0)
+	testpoint("record");
+	if (machine_claim_slot(c->l, c->q->id, c->q->slot, err) < 0)
+		return -1;
+	testpoint("slot");
+	if (make_cgroups(c, err) < 0 || start_attacher(c, err) < 0 ||
+	    make_sockets(c, err) < 0)
 		return -1;
 	testpoint("cgroups");
 	if (start_process(c, err) < 0)
@@ -367,8 +400,8 @@ create_steps(struct creation *c, struct err *err)
 static void
 close_all(struct creation *c)
 {
-	int fds[] = {c->machine_fd, c->image_fd, c->attacher, c->channel, c->ssh_fd, c->control_fd,
-	    c->cgroup_fd};
+	int fds[] = {c->machine_fd, c->image_fd, c->attacher, c->channel, c->ssh_fd,
+	    c->control_fd, c->cgroup_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -380,7 +413,9 @@ undo(struct creation *c, struct err *err)
 {
 	struct err second;
 
-	/* Its end of the channel closes with us: if it is not in execve yet it ends by itself. */
+	/* Its own reason is nearer to the cause than whatever we then failed at. */
+	if (c->channel >= 0)
+		(void)inside_failed(c, MSG_DONTWAIT, err);
 	if (machine_remove(c->l, c->q->id, c->machine_fd, &second) < 0)
 		err_wrap(err, "%s; and then", second.msg);
 	else
@@ -437,7 +472,8 @@ create_machine(const struct launcher *l, const struct launcher_request *q,
 	int rc;
 
 	if (q->slot > network_slot_max(&l->network))
-		return err_set(err, ERR_NO_CAPACITY, "the network has no address for slot %u", q->slot);
+		return err_set(err, ERR_NO_CAPACITY,
+		    "the network has no address for slot %u", q->slot);
 	rc = lock_fresh(&c, &alive, err);
 	if (rc == 0 && !alive) {
 		c.record.created_at_ms = (uint64_t)clock_real_wall_ms();

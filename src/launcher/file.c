@@ -12,11 +12,11 @@
 #include "base/cleanup.h"
 
 int
-file_create_at(int dirfd, const char *name, const void *data, size_t n, mode_t mode, uid_t owner,
-    struct err *err)
+file_create_at(int dirfd, const char *name, const void *data, size_t n, mode_t mode,
+    uid_t owner, struct err *err)
 {
-	AUTO_CLOSE int fd =
-	    openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	AUTO_CLOSE int fd = openat(
+	    dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	ssize_t done;
 
 	if (fd < 0)
@@ -76,8 +76,10 @@ dir_open_at(int dirfd, const char *name, mode_t mode, int *ret_fd, struct err *e
 	if (made && fchmod(fd, mode) < 0) /* whatever the umask took away */
 		return err_errno(err, errno, "change the mode of '%s'", name);
 	if (st.st_uid != 0 || (st.st_mode & 022) != 0) {
-		err_set(err, ERR_NOT_PERMITTED, "directory '%s' is not root's alone to write in", name);
-		return err_hint(err, "chown root: and chmod go-w it, or choose another state directory");
+		err_set(err, ERR_NOT_PERMITTED,
+		    "directory '%s' is not root's alone to write in", name);
+		return err_hint(err,
+		    "chown root: and chmod go-w it, or choose another state directory");
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
@@ -149,7 +151,8 @@ flatten_round(int top, unsigned long *counter)
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		sub = openat(top, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		sub = openat(
+		    top, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub < 0)
 			continue;
 		moved = empty_into(top, sub, false, counter);
@@ -169,7 +172,9 @@ tree_remove_at(int dirfd, const char *name, struct err *err)
 	unsigned long counter = 0;
 
 	if (top < 0)
-		return errno == ENOENT ? 0 : err_errno(err, errno, "open '%s' to delete it", name);
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, errno, "open '%s' to delete it", name);
 	for (;;) {
 		int copy = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		long left = copy < 0 ? -1 : empty_into(top, copy, true, &counter);

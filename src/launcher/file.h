@@ -11,8 +11,8 @@
 #include "base/err.h"
 
 /* Makes a new file with exactly this owner and mode. The name must not exist. */
-ERR_CHECK int file_create_at(int dirfd, const char *name, const void *data, size_t n, mode_t mode,
-    uid_t owner, struct err *err);
+ERR_CHECK int file_create_at(int dirfd, const char *name, const void *data, size_t n,
+    mode_t mode, uid_t owner, struct err *err);
 
 /* Writes `text` to a file that exists, with one write(2), as the kernel's files want it. Returns 0 or
    an errno value: many callers have an errno they expect. */

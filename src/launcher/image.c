@@ -30,12 +30,14 @@
 static int
 open_locked(int dirfd, const char *name, int how)
 {
-	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_CLOSE int fd =
+	    openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat here, there;
 
 	if (fd < 0 || flock(fd, how) < 0)
 		return -1;
-	if (fstat(fd, &here) < 0 || fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+	if (fstat(fd, &here) < 0 ||
+	    fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    here.st_ino != there.st_ino) {
 		errno = ENOENT; /* removed while we waited */
 		return -1;
@@ -69,7 +71,8 @@ image_open(const struct launcher *l, const char *name, const char *version, int 
 	}
 	fd = image < 0 ? -1 : open_locked(image, chosen, LOCK_SH);
 	if (fd < 0)
-		return err_errno(err, errno, "open image '%s' version '%s'", name, chosen);
+		return err_errno(
+		    err, errno, "open image '%s' version '%s'", name, chosen);
 	memcpy(ret_version, chosen, sizeof(chosen));
 	*ret_fd = fd;
 	return 0;
@@ -93,7 +96,8 @@ struct lines {
 
 /* Takes what can be read. Returns false at the end. A line that is too long loses its tail. */
 static bool
-pump(int fd, struct lines *l, char last[LINE_MAX_BYTES], image_progress_fn progress, void *arg)
+pump(int fd, struct lines *l, char last[LINE_MAX_BYTES], image_progress_fn progress,
+    void *arg)
 {
 	char chunk[512];
 	ssize_t n = read(fd, chunk, sizeof(chunk));
@@ -116,13 +120,15 @@ pump(int fd, struct lines *l, char last[LINE_MAX_BYTES], image_progress_fn progr
 
 /* In the child: mounts that the builder leaves behind vanish with its namespace. */
 static _Noreturn void
-exec_builder(const struct launcher *l, const char *out, const char *name, int out_fd, int err_fd)
+exec_builder(
+    const struct launcher *l, const char *out, const char *name, int out_fd, int err_fd)
 {
 	int null = open("/dev/null", O_RDONLY);
 
 	setsid();
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || dup2(null, 0) < 0 ||
+	    dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
 		_exit(127);
 	umask(022);
 	for (int s = 1; s < 32; s++)
@@ -133,7 +139,8 @@ exec_builder(const struct launcher *l, const char *out, const char *name, int ou
 }
 
 static int
-watch_builder(pid_t pid, int fds[2], image_progress_fn progress, void *arg, struct err *err)
+watch_builder(
+    pid_t pid, int fds[2], image_progress_fn progress, void *arg, struct err *err)
 {
 	struct pollfd p[2] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0}};
 	struct lines lines[2] = {{.len = 0}};
@@ -147,11 +154,12 @@ watch_builder(pid_t pid, int fds[2], image_progress_fn progress, void *arg, stru
 		if (left <= 0 || (poll(p, 2, (int)left) < 0 && errno != EINTR)) {
 			kill(-pid, SIGKILL);
 			waitpid(pid, &status, 0);
-			return err_set(err, ERR_UNAVAILABLE, "the builder took over half an hour");
+			return err_set(
+			    err, ERR_UNAVAILABLE, "the builder took over half an hour");
 		}
 		for (int i = 0; i < 2; i++)
-			if (p[i].revents &&
-			    !pump(p[i].fd, &lines[i], last, i == 0 ? progress : NULL, arg))
+			if (p[i].revents && !pump(p[i].fd, &lines[i], last,
+						i == 0 ? progress : NULL, arg))
 				p[i].fd = -1;
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -201,8 +209,8 @@ publish(int image_fd, const char *version, struct err *err)
 }
 
 int
-image_build(const struct launcher *l, const char *name, image_progress_fn progress, void *arg,
-    char ret_version[LAUNCHER_VERSION_MAX], struct err *err)
+image_build(const struct launcher *l, const char *name, image_progress_fn progress,
+    void *arg, char ret_version[LAUNCHER_VERSION_MAX], struct err *err)
 {
 	AUTO_CLOSE int image = -1;
 	AUTO_FREE char *out = NULL;
@@ -212,11 +220,13 @@ image_build(const struct launcher *l, const char *name, image_progress_fn progre
 	struct tm tm;
 
 	if (!l->image_builder)
-		return err_set(err, ERR_UNAVAILABLE, "build image '%s': there is no builder", name);
+		return err_set(
+		    err, ERR_UNAVAILABLE, "build image '%s': there is no builder", name);
 	if (dir_open_at(l->images_fd, name, 0755, &image, err) < 0)
 		return -1;
 	if (flock(image, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, ERR_CONFLICT, "image '%s' is being built already", name);
+		return err_set(
+		    err, ERR_CONFLICT, "image '%s' is being built already", name);
 	gmtime_r(&now, &tm);
 	strftime(version, sizeof(version), "%Y%m%dT%H%M%SZ", &tm);
 	if (tree_remove_at(image, BUILDING, err) < 0)
@@ -225,7 +235,8 @@ image_build(const struct launcher *l, const char *name, image_progress_fn progre
 		return err_errno(err, errno, "make a directory to build in");
 	if (asprintf(&out, "%s/images/%s/" BUILDING, l->state_path, name) < 0)
 		return err_set(err, ERR_UNAVAILABLE, "out of memory");
-	if (run_builder(l, out, name, progress, arg, err) < 0 || publish(image, version, err) < 0) {
+	if (run_builder(l, out, name, progress, arg, err) < 0 ||
+	    publish(image, version, err) < 0) {
 		err_wrap(err, "build image '%s'", name);
 		if (tree_remove_at(image, BUILDING, &ignored) < 0)
 			log_warn("%s; the next build tries again", ignored.msg);
@@ -260,7 +271,8 @@ uses(void *arg, const char *id)
 }
 
 int
-image_remove(const struct launcher *l, const char *name, const char *version, struct err *err)
+image_remove(
+    const struct launcher *l, const char *name, const char *version, struct err *err)
 {
 	AUTO_CLOSE int image =
 	    openat(l->images_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -273,17 +285,22 @@ image_remove(const struct launcher *l, const char *name, const char *version, st
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 && errno != EWOULDBLOCK)
-		return err_errno(err, errno, "open image '%s' version '%s'", name, version);
+		return err_errno(
+		    err, errno, "open image '%s' version '%s'", name, version);
 	if (fd < 0)
-		return err_set(err, ERR_CONFLICT, "a machine is being made of '%s' '%s'", name, version);
+		return err_set(err, ERR_CONFLICT, "a machine is being made of '%s' '%s'",
+		    name, version);
 	if (current_version(image, current) == 0 && strcmp(current, version) == 0)
-		return err_set(err, ERR_CONFLICT, "'%s' is the current version of '%s'", version, name);
+		return err_set(err, ERR_CONFLICT, "'%s' is the current version of '%s'",
+		    version, name);
 	if (machine_each(l, uses, &s) != 0)
-		return err_set(err, ERR_CONFLICT, "machine '%s' uses '%s' '%s'", s.user, name, version);
+		return err_set(err, ERR_CONFLICT, "machine '%s' uses '%s' '%s'", s.user,
+		    name, version);
 	if (asprintf(&trash, "%s@%s", name, version) < 0)
 		return err_set(err, ERR_UNAVAILABLE, "out of memory");
 	if (renameat(image, version, l->trash_fd, trash) < 0)
-		return err_errno(err, errno, "move image '%s' '%s' to the trash", name, version);
+		return err_errno(
+		    err, errno, "move image '%s' '%s' to the trash", name, version);
 	machine_empty_trash(l, trash);
 	return 0;
 }

@@ -23,8 +23,9 @@ typedef void (*image_progress_fn)(void *arg, unsigned percent, const char *text)
 
 /* Builds a new version with the builder and makes it current. Takes as long as it takes, half an hour
    at most. ERR_CONFLICT when this image is being built already. */
-ERR_CHECK int image_build(const struct launcher *l, const char *name, image_progress_fn progress,
-    void *arg, char ret_version[LAUNCHER_VERSION_MAX], struct err *err);
+ERR_CHECK int image_build(const struct launcher *l, const char *name,
+    image_progress_fn progress, void *arg, char ret_version[LAUNCHER_VERSION_MAX],
+    struct err *err);
 
 /* Removes a version. ERR_CONFLICT when it is the current one or a machine uses it; fine when it is
    gone. */

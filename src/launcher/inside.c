@@ -34,8 +34,7 @@
 
 static int channel;
 
-static _Noreturn void __attribute__((format(printf, 1, 2)))
-fail(const char *fmt, ...)
+static _Noreturn void __attribute__((format(printf, 1, 2))) fail(const char *fmt, ...)
 {
 	struct inside_failure f = {.errno_value = errno};
 	va_list ap;
@@ -142,7 +141,8 @@ do_mount(const struct mount_row *m)
 			fail("make file /%s", m->target);
 		close(fd);
 	}
-	if (mount(m->source, m->target, m->type, m->type ? m->flags : MS_BIND, m->data) < 0)
+	if (mount(m->source, m->target, m->type, m->type ? m->flags : MS_BIND, m->data) <
+	    0)
 		fail("mount /%s", m->target);
 }
 
@@ -154,7 +154,8 @@ mask(const char *path)
 	if (stat(path, &st) < 0)
 		return;
 	if (S_ISDIR(st.st_mode)) {
-		if (mount("tmpfs", path, "tmpfs", QUIET | MS_RDONLY, "size=0k,mode=555") < 0)
+		if (mount("tmpfs", path, "tmpfs", QUIET | MS_RDONLY, "size=0k,mode=555") <
+		    0)
 			fail("hide /%s", path);
 	} else if (mount("dev/null", path, NULL, MS_BIND, NULL) < 0) {
 		fail("hide /%s", path);
@@ -273,7 +274,8 @@ reset_process(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (setsid() < 0)
 		fail("start a session");
-	(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL); /* kernel without keys: fine */
+	(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING,
+	    NULL); /* kernel without keys: fine */
 	umask(022);
 	soften(RLIMIT_NOFILE, 1024, 1048576);
 	soften(RLIMIT_CORE, 0, RLIM_INFINITY);
@@ -283,8 +285,9 @@ reset_process(void)
 }
 
 /* Docker's set without MKNOD and AUDIT_WRITE, which a user namespace makes void, and SETPCAP. */
-static const cap_value_t kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL,
-    CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_SETFCAP};
+static const cap_value_t kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+    CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_CHROOT,
+    CAP_SETFCAP};
 
 #define N_KEPT ((int)(sizeof(kept) / sizeof(kept[0])))
 
@@ -319,8 +322,10 @@ static _Noreturn void
 exec_init(uint64_t lease_s)
 {
 	char lease[24];
-	char *argv[] = {"hearth-init", "--ssh-fd", "3", "--control-fd", "4", "--lease", lease, NULL};
-	char *envp[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	char *argv[] = {
+	    "hearth-init", "--ssh-fd", "3", "--control-fd", "4", "--lease", lease, NULL};
+	char *envp[] = {
+	    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
 	(void)snprintf(lease, sizeof(lease), "%llu", (unsigned long long)lease_s);
 	(void)syscall(SYS_execveat, INIT_FD, "", argv, envp, AT_EMPTY_PATH);

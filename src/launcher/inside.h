@@ -17,11 +17,12 @@
 #include "launcher/syscalls.h"
 
 struct inside {
-	int channel;      /* ours of the pair */
-	int ssh_fd;       /* listening sockets for hearth-init */
+	int channel; /* ours of the pair */
+	int ssh_fd;  /* listening sockets for hearth-init */
 	int control_fd;
-	int init_fd;      /* memfd of hearth-init */
-	const int *close_fds; /* the creator's, which must not stay open here; -1 ends the list */
+	int init_fd; /* memfd of hearth-init */
+	const int *
+	    close_fds; /* the creator's, which must not stay open here; -1 ends the list */
 	const char *hostname;
 	bool mount_cgroup2;
 	uint64_t lease_s;
@@ -30,7 +31,7 @@ struct inside {
 
 /* What goes over the pair. */
 #define INSIDE_ROOT 'r' /* to the child, with the root mount's descriptor */
-#define INSIDE_GO 'g'   /* to the child: limits and network are in place */
+#define INSIDE_GO 'g'	/* to the child: limits and network are in place */
 
 struct inside_failure {
 	int errno_value;

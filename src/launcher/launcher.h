@@ -25,6 +25,7 @@
 #include "launcher/syscalls.h"
 
 #define BOOT_ID_MAX 40
+#define INIT_MEMFD_NAME "hearth-init"
 
 struct launcher {
 	int state_fd;
@@ -33,8 +34,8 @@ struct launcher {
 	int trash_fd;
 	int images_fd;
 	int runtime_fd; /* RUNTIME/machines */
-	int init_fd;    /* sealed memfd of hearth-init */
-	uid_t uid;      /* the daemon's user */
+	int init_fd;	/* sealed memfd of hearth-init */
+	uid_t uid;	/* the daemon's user */
 	gid_t gid;
 	uint32_t uid_base;
 	bool serves_machines; /* there is a --network; else only OPEN_CONFIG */
@@ -44,7 +45,7 @@ struct launcher {
 	struct syscalls_filter filter_nesting;
 	uint64_t memory_default;
 	char boot_id[BOOT_ID_MAX];
-	const char *state_path;    /* borrowed from argv, as the next ones */
+	const char *state_path;	   /* borrowed from argv, as the next ones */
 	const char *config_path;   /* NULL: none */
 	const char *image_builder; /* NULL: none */
 };

@@ -34,7 +34,8 @@ is_still(int dirfd, const char *name, int fd)
 {
 	struct stat here, there;
 
-	return fstat(fd, &here) == 0 && fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	return fstat(fd, &here) == 0 &&
+	       fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       here.st_ino == there.st_ino && here.st_dev == there.st_dev;
 }
 
@@ -56,13 +57,15 @@ machine_lock(const struct launcher *l, const char *id, int *ret_fd, struct err *
 		AUTO_CLOSE int fd = -1;
 
 		if (mkdirat(l->machines_fd, id, 0700) < 0 && errno != EEXIST)
-			return err_errno(err, errno, "make the directory of machine '%s'", id);
+			return err_errno(
+			    err, errno, "make the directory of machine '%s'", id);
 		fd = open_dir(l->machines_fd, id);
 		if (fd < 0 && errno == ENOENT)
 			continue;
 		if (fd < 0 || lock(fd, LOCK_EX) < 0)
 			return err_errno(err, errno, "lock machine '%s'", id);
-		if (is_still(l->machines_fd, id, fd)) { /* not just removed by who had the lock */
+		if (is_still(l->machines_fd, id,
+			fd)) { /* not just removed by who had the lock */
 			*ret_fd = TAKE_FD(fd);
 			return 0;
 		}
@@ -98,7 +101,8 @@ open_slots_locked(const struct launcher *l, struct err *err)
 }
 
 int
-machine_claim_slot(const struct launcher *l, const char *id, uint32_t slot, struct err *err)
+machine_claim_slot(
+    const struct launcher *l, const char *id, uint32_t slot, struct err *err)
 {
 	AUTO_CLOSE int locked = open_slots_locked(l, err);
 	char name[16], owner[ID_MAX];
@@ -111,7 +115,8 @@ machine_claim_slot(const struct launcher *l, const char *id, uint32_t slot, stru
 	if (strcmp(owner, id) == 0)
 		return 0;
 	if (owner[0] && fstatat(l->machines_fd, owner, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return err_set(err, ERR_CONFLICT, "slot %u belongs to machine '%s'", slot, owner);
+		return err_set(
+		    err, ERR_CONFLICT, "slot %u belongs to machine '%s'", slot, owner);
 	if (owner[0] && unlinkat(l->slots_fd, name, 0) < 0)
 		return err_errno(err, errno, "free slot %u", slot);
 	if (symlinkat(id, l->slots_fd, name) < 0)
@@ -150,20 +155,24 @@ end_process(const struct launcher *l, const struct record *r, struct err *err)
 	while (rc < 0 && errno == EINTR);
 	if (rc == 1)
 		return 0;
-	err_set(err, ERR_UNAVAILABLE, "process %d does not die: is it frozen, or its disk stuck?",
-	    (int)r->pid);
+	err_set(err, ERR_UNAVAILABLE,
+	    "process %d does not die: is it frozen, or its disk stuck?", (int)r->pid);
 	return err_hint(err, "end it again later");
 }
 
 /* A dead machine's interface goes by itself, with its namespace, usually within a millisecond. To delete
    it takes a lock for ten, so that is only for what stays. */
 static int
-remove_interface(const struct launcher *l, uint32_t slot, struct err *err)
+remove_interface(const struct launcher *l, const char *id, uint32_t slot, struct err *err)
 {
-	char name[NETWORK_IFNAME_MAX];
+	char name[NETWORK_IFNAME_MAX], owner[ID_MAX];
 
 	if (slot == 0 || !l->serves_machines || slot > network_slot_max(&l->network))
 		return 0;
+	slot_name(name, slot);
+	slot_owner(l, name, owner);
+	if (strcmp(owner, id) != 0)
+		return 0; /* on record, but never claimed: it may be another's */
 	network_ifname(&l->network, slot, name);
 	for (long wait_us = 250; wait_us < 64000; wait_us *= 2) {
 		struct timespec ts = {.tv_nsec = wait_us * 1000};
@@ -181,7 +190,9 @@ remove_sockets(const struct launcher *l, const char *id, struct err *err)
 	AUTO_CLOSE int dir = open_dir(l->runtime_fd, id);
 
 	if (dir < 0)
-		return errno == ENOENT ? 0 : err_errno(err, errno, "open the sockets' directory");
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, errno, "open the sockets' directory");
 	(void)unlinkat(dir, "ssh.sock", 0);
 	(void)unlinkat(dir, "control.sock", 0);
 	if (unlinkat(l->runtime_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -200,7 +211,7 @@ machine_remove(const struct launcher *l, const char *id, int machine_fd, struct 
 		r = (struct record){0};
 	if (end_process(l, &r, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
 		return -1;
-	if (remove_interface(l, r.slot, err) < 0 || remove_sockets(l, id, err) < 0)
+	if (remove_interface(l, id, r.slot, err) < 0 || remove_sockets(l, id, err) < 0)
 		return -1;
 	if (renameat(l->machines_fd, id, l->trash_fd, id) < 0) {
 		/* A machine of this name is in the trash already: made again after its death. */
@@ -209,7 +220,8 @@ machine_remove(const struct launcher *l, const char *id, int machine_fd, struct 
 		if ((errno != ENOTEMPTY && errno != EEXIST) ||
 		    tree_remove_at(l->trash_fd, id, &trash_err) < 0 ||
 		    renameat(l->machines_fd, id, l->trash_fd, id) < 0)
-			return err_errno(err, errno, "move machine '%s' to the trash", id);
+			return err_errno(
+			    err, errno, "move machine '%s' to the trash", id);
 	}
 	/* Last: while the directory is there nobody else has the slot, and its interface is ours to
 	   delete. A slot that still names a machine without a directory is free. */
@@ -219,25 +231,49 @@ machine_remove(const struct launcher *l, const char *id, int machine_fd, struct 
 void
 machine_empty_trash(const struct launcher *l, const char *name)
 {
-	AUTO_CLOSE int again = -1;
 	struct err err;
-	struct dirent *e;
-	DIR *d;
 
-	if (name) {
-		if (tree_remove_at(l->trash_fd, name, &err) < 0)
-			log_warn("empty the trash: %s; it is tried again at the next start", err.msg);
-		return;
-	}
-	again = open_dir(l->trash_fd, ".");
-	d = again < 0 ? NULL : fdopendir(again);
-	if (!d)
-		return;
-	again = -1;
-	while ((e = readdir(d)) != NULL)
+	if (tree_remove_at(l->trash_fd, name, &err) < 0)
+		log_warn(
+		    "empty the trash: %s; it is tried again at the next start", err.msg);
+}
+
+static void
+free_slot_of_nobody(const struct launcher *l, const char *name)
+{
+	struct err err;
+	AUTO_CLOSE int locked = open_slots_locked(l, &err);
+	char owner[ID_MAX];
+	struct stat st;
+
+	slot_owner(l, name, owner);
+	if (locked >= 0 && owner[0] &&
+	    fstatat(l->machines_fd, owner, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		(void)unlinkat(l->slots_fd, name, 0);
+}
+
+static void
+each_entry(const struct launcher *l, int dirfd,
+    void (*fn)(const struct launcher *, const char *))
+{
+	int again = open_dir(dirfd, ".");
+	DIR *d = again < 0 ? NULL : fdopendir(again);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)) != NULL)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			machine_empty_trash(l, e->d_name);
-	closedir(d);
+			fn(l, e->d_name);
+	if (d)
+		closedir(d);
+	else if (again >= 0)
+		close(again);
+}
+
+void
+machine_sweep(const struct launcher *l)
+{
+	each_entry(l, l->trash_fd, machine_empty_trash);
+	each_entry(l, l->slots_fd, free_slot_of_nobody);
 }
 
 int
@@ -255,7 +291,8 @@ machine_kill(const struct launcher *l, const char *id, bool *ret_existed, struct
 }
 
 bool
-machine_look(const struct launcher *l, const char *id, struct record *ret, bool *ret_alive)
+machine_look(
+    const struct launcher *l, const char *id, struct record *ret, bool *ret_alive)
 {
 	AUTO_CLOSE int fd = open_dir(l->machines_fd, id);
 	AUTO_CLOSE int pidfd = -1;

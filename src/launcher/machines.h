@@ -32,8 +32,11 @@ ERR_CHECK int machine_claim_slot(
 ERR_CHECK int machine_remove(
     const struct launcher *l, const char *id, int machine_fd, struct err *err);
 
-/* Deletes what machine_remove() and image_remove() left, this one or (NULL) all. Logs failures. */
+/* Deletes what machine_remove() or image_remove() left under this name. Logs failures. */
 void machine_empty_trash(const struct launcher *l, const char *name);
+
+/* All of the trash, and slots whose machine went with a crash just before it let go of them. */
+void machine_sweep(const struct launcher *l);
 
 /* KILL: all of the above. `ret_existed` says whether there was anything. */
 ERR_CHECK int machine_kill(

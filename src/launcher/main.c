@@ -54,8 +54,10 @@ struct options {
 };
 
 static const char usage[] =
-    "usage: hearth-launcher --socket-fd N --lifeline-fd N --state DIR --runtime DIR --uid N --gid N\n"
-    "           [--network CIDR --init PATH] [--uid-base N] [--config PATH] [--image-builder PATH]\n"
+    "usage: hearth-launcher --socket-fd N --lifeline-fd N --state DIR --runtime DIR "
+    "--uid N --gid N\n"
+    "           [--network CIDR --init PATH] [--uid-base N] [--config PATH] "
+    "[--image-builder PATH]\n"
     "       hearth-launcher --teardown --state DIR --runtime DIR\n";
 
 /* clang-format off */
@@ -88,8 +90,8 @@ take_number(const char *what, uint64_t max, uint64_t *ret, struct err *err)
 	errno = 0;
 	v = strtoull(optarg, &end, 10);
 	if (*optarg < '0' || *optarg > '9' || *end || errno || v > max)
-		return err_set(err, ERR_INVALID, "--%s: '%s' is not a number up to %llu", what, optarg,
-		    (unsigned long long)max);
+		return err_set(err, ERR_INVALID, "--%s: '%s' is not a number up to %llu",
+		    what, optarg, (unsigned long long)max);
 	*ret = v;
 	return 0;
 }
@@ -149,7 +151,8 @@ take_option(int c, struct options *o, struct launcher *l, struct err *err)
 }
 
 static int
-parse_options(int argc, char **argv, struct options *o, struct launcher *l, struct err *err)
+parse_options(
+    int argc, char **argv, struct options *o, struct launcher *l, struct err *err)
 {
 	int c;
 
@@ -158,13 +161,16 @@ parse_options(int argc, char **argv, struct options *o, struct launcher *l, stru
 		if (take_option(c, o, l, err) < 0)
 			return -1;
 	if (optind != argc)
-		return err_set(err, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
+		return err_set(
+		    err, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
 	if (!o->state || !o->runtime)
 		return err_set(err, ERR_INVALID, "--state and --runtime are needed");
 	if (o->state[0] != '/' || o->runtime[0] != '/')
-		return err_set(err, ERR_INVALID, "--state and --runtime must be absolute");
+		return err_set(
+		    err, ERR_INVALID, "--state and --runtime must be absolute");
 	if (!o->teardown && (o->socket_fd < 0 || o->lifeline_fd < 0))
-		return err_set(err, ERR_INVALID, "--socket-fd and --lifeline-fd are needed");
+		return err_set(
+		    err, ERR_INVALID, "--socket-fd and --lifeline-fd are needed");
 	if (o->network && !o->init)
 		return err_set(err, ERR_INVALID, "--network needs --init");
 	if (l->uid_base < 65536) /* the host's own users */
@@ -205,15 +211,17 @@ static int
 copy_init(const char *path, int *ret_fd, struct err *err)
 {
 	AUTO_CLOSE int in = open(path, O_RDONLY | O_CLOEXEC);
-	AUTO_CLOSE int fd = memfd_create("hearth-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	AUTO_CLOSE int fd =
+	    memfd_create(INIT_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	struct stat st;
 
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("hearth-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(INIT_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (in < 0 || fd < 0 || fstat(in, &st) < 0)
 		return err_errno(err, errno, "copy %s", path);
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > INIT_SIZE_MAX)
-		return err_set(err, ERR_INVALID, "copy %s: not a program of a likely size", path);
+		return err_set(
+		    err, ERR_INVALID, "copy %s: not a program of a likely size", path);
 	for (off_t done = 0; done < st.st_size;) {
 		char chunk[65536];
 		ssize_t n = read(in, chunk, sizeof(chunk));
@@ -223,7 +231,8 @@ copy_init(const char *path, int *ret_fd, struct err *err)
 		done += n;
 	}
 	if (fchmod(fd, 0555) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+	    fcntl(fd, F_ADD_SEALS,
+		F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
 		return err_errno(err, errno, "seal the copy of %s", path);
 	return reopen_read_only(fd, ret_fd, err);
 }
@@ -250,6 +259,23 @@ default_memory(void)
 	return most < MEMORY_DEFAULT_MAX ? most : MEMORY_DEFAULT_MAX;
 }
 
+/* A group of our own among those of other daemons on this host, which may come and go: named after the
+   state directory. */
+static int
+set_up_cgroups(struct launcher *l, bool make, struct err *err)
+{
+	char name[CGROUP_NAME_MAX];
+	struct stat st;
+
+	if (fstat(l->state_fd, &st) < 0)
+		return err_errno(err, errno, "look at the state directory");
+	(void)snprintf(name, sizeof(name), "hearth-%llx", (unsigned long long)st.st_ino);
+	if (make)
+		return cgroup_setup(name, &l->cgroups, err);
+	cgroup_find(name, &l->cgroups);
+	return 0;
+}
+
 static int
 prepare_machines(struct launcher *l, const struct options *o, struct err *err)
 {
@@ -258,7 +284,7 @@ prepare_machines(struct launcher *l, const struct options *o, struct err *err)
 	    copy_init(o->init, &l->init_fd, err) < 0 ||
 	    syscalls_build(false, &l->filter, err) < 0 ||
 	    syscalls_build(true, &l->filter_nesting, err) < 0 ||
-	    cgroup_setup(&l->cgroups, err) < 0 ||
+	    set_up_cgroups(l, true, err) < 0 ||
 	    network_host_setup(&l->network, o->state, err) < 0)
 		return -1;
 	l->memory_default = default_memory();
@@ -282,7 +308,7 @@ run_service(const struct launcher *l, int connection, const sigset_t *signals)
 static _Noreturn void
 run_sweep(const struct launcher *l)
 {
-	machine_empty_trash(l, NULL);
+	machine_sweep(l);
 	_exit(0);
 }
 
@@ -303,7 +329,8 @@ accept_one(const struct launcher *l, int socket_fd, const sigset_t *signals)
 	if (pid == 0)
 		run_service(l, fd, signals);
 	if (pid < 0)
-		log_error("serve a request: %s; the daemon will ask again", strerror(errno));
+		log_error(
+		    "serve a request: %s; the daemon will ask again", strerror(errno));
 	close(fd);
 	return pid > 0;
 }
@@ -325,7 +352,8 @@ block_signals(sigset_t *ret)
 	sigaddset(ret, SIGCHLD);
 	sigaddset(ret, SIGTERM);
 	sigprocmask(SIG_BLOCK, ret, NULL);
-	signal(SIGINT, SIG_IGN); /* of a terminal: hearthd decides, and we see its lifeline end */
+	signal(SIGINT,
+	    SIG_IGN); /* of a terminal: hearthd decides, and we see its lifeline end */
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -396,10 +424,11 @@ teardown(struct launcher *l, const struct options *o, struct err *err)
 		return 0;
 	if (open_directories(l, o, err) < 0 || read_boot_id(l, err) < 0)
 		return -1;
-	cgroup_find(&l->cgroups);
+	if (set_up_cgroups(l, false, err) < 0)
+		return -1;
 	if (machine_each(l, kill_one, l) != 0)
 		return err_set(err, ERR_UNAVAILABLE, "some machines did not end");
-	machine_empty_trash(l, NULL);
+	machine_sweep(l);
 	cgroup_teardown(&l->cgroups);
 	(void)unlinkat(l->runtime_fd, "../machines", AT_REMOVEDIR);
 	return network_host_teardown(o->state, err);
@@ -413,14 +442,16 @@ start(int argc, char **argv, struct options *o, struct launcher *l, struct err *
 		return -1;
 	}
 	if (geteuid() != 0)
-		return err_set(err, ERR_NOT_PERMITTED, "hearth-launcher must run as root");
+		return err_set(
+		    err, ERR_NOT_PERMITTED, "hearth-launcher must run as root");
 	umask(022);
 	if (o->teardown)
 		return teardown(l, o, err);
 	if (o->network && prepare_machines(l, o, err) < 0)
 		return -1;
 	/* Not for the machines and the image builder. */
-	if (fcntl(o->socket_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(o->lifeline_fd, F_SETFD, FD_CLOEXEC) < 0)
+	if (fcntl(o->socket_fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fcntl(o->lifeline_fd, F_SETFD, FD_CLOEXEC) < 0)
 		return err_errno(err, errno, "use the inherited descriptors");
 	return 0;
 }

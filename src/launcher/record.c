@@ -23,9 +23,10 @@ record_write(int machine_fd, const struct record *r, struct err *err)
 {
 	AUTO_BUF struct buf b = BUF_INIT(RECORD_MAX - 1);
 
-	buf_fmt(&b, "slot %u\npid %d\nstart %" PRIu64 "\ncreated %" PRIu64 "\n", r->slot, (int)r->pid,
-	    r->start, r->created_at_ms);
-	buf_fmt(&b, "boot %s\nimage %s\nversion %s\n", r->boot_id, r->image, r->image_version);
+	buf_fmt(&b, "slot %u\npid %d\nstart %" PRIu64 "\ncreated %" PRIu64 "\n", r->slot,
+	    (int)r->pid, r->start, r->created_at_ms);
+	buf_fmt(&b, "boot %s\nimage %s\nversion %s\n", r->boot_id, r->image,
+	    r->image_version);
 	if (b.overflow)
 		return err_set(err, ERR_INTERNAL, "the machine's record is too long");
 	if (unlinkat(machine_fd, "state.new", 0) < 0 && errno != ENOENT)
@@ -99,10 +100,12 @@ record_read(int machine_fd, struct record *ret, struct err *err)
 		char *value = strchr(line, ' ');
 
 		if (!value)
-			return err_set(err, ERR_INTERNAL, "the machine's record is damaged");
+			return err_set(
+			    err, ERR_INTERNAL, "the machine's record is damaged");
 		*value++ = '\0';
 		if (!take_line(&r, line, value))
-			return err_set(err, ERR_INTERNAL, "the machine's record is damaged: %s", line);
+			return err_set(err, ERR_INTERNAL,
+			    "the machine's record is damaged: %s", line);
 	}
 	*ret = r;
 	return 0;

@@ -19,8 +19,8 @@
 #include "launcher/protocol.h"
 
 struct record {
-	uint32_t slot; /* 0: no slot was claimed yet */
-	pid_t pid;     /* 0: PID 1 was not made yet */
+	uint32_t slot;	/* 0: no slot was claimed yet */
+	pid_t pid;	/* 0: PID 1 was not made yet */
 	uint64_t start; /* field 22 of /proc/PID/stat: clock ticks since boot */
 	uint64_t created_at_ms;
 	char boot_id[BOOT_ID_MAX];

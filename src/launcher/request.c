@@ -101,7 +101,8 @@ wrong_field(const struct launcher_request *q)
 		return "id";
 	if (has_image && !is_name(q->image, sizeof(q->image)))
 		return "image";
-	if (q->op == LAUNCHER_REMOVE_IMAGE && !is_name(q->image_version, sizeof(q->image_version)))
+	if (q->op == LAUNCHER_REMOVE_IMAGE &&
+	    !is_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";
 	return q->op == LAUNCHER_CREATE ? wrong_in_create(q) : NULL;
 }

@@ -25,7 +25,8 @@ make_dir(int dirfd, const char *name, uid_t owner, struct err *err)
 {
 	if (mkdirat(dirfd, name, 0755) < 0)
 		return err_errno(err, errno, "make directory '%s'", name);
-	if (fchmodat(dirfd, name, 0755, 0) < 0 || fchownat(dirfd, name, owner, owner, 0) < 0)
+	if (fchmodat(dirfd, name, 0755, 0) < 0 ||
+	    fchownat(dirfd, name, owner, owner, 0) < 0)
 		return err_errno(err, errno, "give directory '%s' to the machine", name);
 	return 0;
 }
@@ -37,16 +38,20 @@ rootfs_prepare(int machine_fd, const struct rootfs_files *f, uid_t root, struct 
 	AUTO_BUF struct buf hostname = BUF_INIT(LAUNCHER_NAME_MAX + 1);
 	AUTO_CLOSE int upper = -1;
 
-	if (make_dir(machine_fd, UPPER, root, err) < 0 || make_dir(machine_fd, WORK, 0, err) < 0)
+	if (make_dir(machine_fd, UPPER, root, err) < 0 ||
+	    make_dir(machine_fd, WORK, 0, err) < 0)
 		return -1;
-	upper = openat(machine_fd, UPPER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	upper =
+	    openat(machine_fd, UPPER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (upper < 0)
 		return err_errno(err, errno, "open the machine's upper layer");
-	if (make_dir(upper, "etc", root, err) < 0 || make_dir(upper, "etc/hearth", root, err) < 0)
+	if (make_dir(upper, "etc", root, err) < 0 ||
+	    make_dir(upper, "etc/hearth", root, err) < 0)
 		return -1;
 	/* UNKNOWN is what sshd calls a peer on a Unix socket; unresolved, each login with a terminal
 	   waits 6 s for DNS. sudo looks up the machine's own name. */
-	buf_fmt(&hosts, "127.0.0.1 localhost UNKNOWN\n127.0.1.1 %s\n::1 localhost\n", f->hostname);
+	buf_fmt(&hosts, "127.0.0.1 localhost UNKNOWN\n127.0.1.1 %s\n::1 localhost\n",
+	    f->hostname);
 	buf_fmt(&hostname, "%s\n", f->hostname);
 
 	const struct {
@@ -69,8 +74,10 @@ rootfs_prepare(int machine_fd, const struct rootfs_files *f, uid_t root, struct 
 		if (text.len > 0 && text.data[text.len - 1] != '\n')
 			buf_char(&text, '\n');
 		if (text.overflow)
-			return err_set(err, ERR_TOO_LARGE, "file '%s' is too long", files[i].name);
-		if (file_create_at(upper, files[i].name, text.data, text.len, files[i].mode, root, err) < 0)
+			return err_set(
+			    err, ERR_TOO_LARGE, "file '%s' is too long", files[i].name);
+		if (file_create_at(upper, files[i].name, text.data, text.len,
+			files[i].mode, root, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -80,7 +87,8 @@ rootfs_prepare(int machine_fd, const struct rootfs_files *f, uid_t root, struct 
 static int
 clone_image(int image_fd, int userns_fd, int *ret_fd, struct err *err)
 {
-	AUTO_CLOSE int fd = open_tree(image_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	AUTO_CLOSE int fd =
+	    open_tree(image_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	struct mount_attr attr = {
 	    .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV,
 	    .userns_fd = (uint64_t)userns_fd,
@@ -90,8 +98,8 @@ clone_image(int image_fd, int userns_fd, int *ret_fd, struct err *err)
 		return err_errno(err, errno, "clone the image's mount");
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0) {
 		err_errno(err, errno, "map the image's owners");
-		return err_hint(
-		    err, "the state directory must be on a file system with idmapped mounts: ext4, xfs, btrfs");
+		return err_hint(err, "the state directory must be on a file system with "
+				     "idmapped mounts: ext4, xfs, btrfs");
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
@@ -108,11 +116,13 @@ set(int fs, const char *key, const char *value)
 static int
 set_lower(int fs, int lower)
 {
-	if (!testpoint_is("old-overlay") && fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, lower) == 0)
+	if (!testpoint_is("old-overlay") &&
+	    fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, lower) == 0)
 		return 0;
 	if (mkdir(LOWER, 0700) < 0 && errno != EEXIST)
 		return -1;
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    move_mount(lower, "", AT_FDCWD, LOWER, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return -1;
 	return set(fs, "lowerdir", LOWER);
@@ -122,7 +132,8 @@ int
 rootfs_mount(int machine_fd, int image_fd, int userns_fd, int *ret_mount, struct err *err)
 {
 	AUTO_CLOSE int fs = -1;
-	int lower = -1, fd; /* not closed: that waits 2 ms for the kernel, and this process ends soon */
+	int lower = -1,
+	    fd; /* not closed: that waits 2 ms for the kernel, and this process ends soon */
 
 	if (clone_image(image_fd, userns_fd, &lower, err) < 0)
 		return -1;
@@ -133,7 +144,8 @@ rootfs_mount(int machine_fd, int image_fd, int userns_fd, int *ret_mount, struct
 	    fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
 		err_errno(err, errno, "mount the machine's overlay");
-		return err_hint(err, "needs Linux 5.19 with overlayfs, and a state directory that is not on an "
+		return err_hint(err, "needs Linux 5.19 with overlayfs, and a state "
+				     "directory that is not on an "
 				     "overlay itself; dmesg may say more");
 	}
 	fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);

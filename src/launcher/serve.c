@@ -24,15 +24,16 @@ struct service {
 	const struct launcher_request *q;
 	int connection;
 	struct launcher_reply reply; /* the last one */
-	int reply_fd;                /* goes with it; -1: none */
-	const char *trash;           /* to empty after the reply; NULL: none */
+	int reply_fd;		     /* goes with it; -1: none */
+	const char *trash;	     /* to empty after the reply; NULL: none */
 	bool trash_found;
 };
 
 static struct launcher_reply
 new_reply(void)
 {
-	return (struct launcher_reply){.magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION};
+	return (struct launcher_reply){
+	    .magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION};
 }
 
 /* A peer that is gone does not matter: what was asked for is done or on record. */
@@ -116,7 +117,8 @@ serve_build_image(struct service *s, struct err *err)
 {
 	memcpy(s->reply.image, s->q->image, sizeof(s->reply.image));
 	s->reply.percent = 100;
-	return image_build(s->l, s->q->image, tell_progress, s, s->reply.image_version, err);
+	return image_build(
+	    s->l, s->q->image, tell_progress, s, s->reply.image_version, err);
 }
 
 static int
@@ -129,7 +131,8 @@ static int
 serve_open_config(struct service *s, struct err *err)
 {
 	if (!s->l->config_path)
-		return err_set(err, ERR_NOT_FOUND, "the launcher was started without a configuration file");
+		return err_set(err, ERR_NOT_FOUND,
+		    "the launcher was started without a configuration file");
 	s->reply_fd = open(s->l->config_path, O_RDONLY | O_CLOEXEC);
 	return s->reply_fd >= 0 ? 0 : err_errno(err, errno, "open %s", s->l->config_path);
 }
@@ -152,7 +155,8 @@ dispatch(struct service *s, size_t n, struct err *err)
 	if (request_check(s->q, n, err) < 0)
 		return -1;
 	if (operations[s->q->op].needs_machines && !s->l->serves_machines)
-		return err_set(err, ERR_UNAVAILABLE, "no provider of kind local is configured here");
+		return err_set(
+		    err, ERR_UNAVAILABLE, "no provider of kind local is configured here");
 	return operations[s->q->op].fn(s, err);
 }
 
@@ -179,8 +183,11 @@ void
 serve(const struct launcher *l, int connection)
 {
 	static struct launcher_request q; /* holds a private key: not on the stack */
-	struct service s = {
-	    .l = l, .q = &q, .connection = connection, .reply = new_reply(), .reply_fd = -1};
+	struct service s = {.l = l,
+	    .q = &q,
+	    .connection = connection,
+	    .reply = new_reply(),
+	    .reply_fd = -1};
 	struct err err = {.code = ERR_NONE};
 	ssize_t n;
 
@@ -190,8 +197,8 @@ serve(const struct launcher *l, int connection)
 		return;
 	if (dispatch(&s, (size_t)n, &err) < 0) {
 		s.reply.error = (int32_t)err.code;
-		(void)snprintf(s.reply.message, sizeof(s.reply.message), "%s%s%s", err.msg,
-		    err.hint[0] ? "; " : "", err.hint);
+		(void)snprintf(s.reply.message, sizeof(s.reply.message), "%s%s%s",
+		    err.msg, err.hint[0] ? "; " : "", err.hint);
 	}
 	s.reply.last = 1;
 	(void)send_reply(connection, &s.reply, s.reply_fd);

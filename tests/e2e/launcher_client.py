@@ -123,7 +123,6 @@ class Launcher:
         self.uid_base = 10_000_000 * (1 + os.getpid() % 100)  # so that stray processes are ours alone
         self.program = os.path.join(BUILD, "src/launcher", program)
         self.process = None
-        self.ids = set()
         self.netns = _new_netns()
         try:
             os.makedirs(os.path.join(self.root, "keys"))
@@ -162,6 +161,8 @@ class Launcher:
         os.chmod(path, 0o666)
         listener.listen(64)
         dead_end, self.lifeline = os.pipe()
+        os.makedirs(self.state, mode=0o755, exist_ok=True)
+        self.cgroup = "hearth-%x" % os.stat(self.state).st_ino
         args = [self.program, "--socket-fd", str(listener.fileno()), "--lifeline-fd", str(dead_end),
                 "--state", self.state, "--runtime", self.runtime, "--uid", "65534", "--gid", "65534",
                 "--config", self.config, "--image-builder", self.builder, "--uid-base", str(self.uid_base)]
@@ -241,7 +242,6 @@ class Launcher:
         return self.ask_raw(bytes(q))[0]
 
     def request(self, machine, slot, **fields):
-        self.ids.add(machine)
         key, cert = self.keys.host_certificate(machine)
         values = dict(id=machine, image="debian", slot=slot, lease_s=3600, hostname="box",
                       host_key=key, host_cert=cert, user_ca=self.keys.user_ca)
@@ -282,8 +282,7 @@ class Launcher:
             "slots": entries(os.path.join(self.state, "slots")),
             "sockets": entries(os.path.join(self.runtime, "machines")),
             "trash": entries(os.path.join(self.state, "trash")),
-            "cgroups": [p for p in glob.glob("/sys/fs/cgroup/**/hearth/m-*", recursive=True)
-                        if os.path.basename(p) in self.ids],
+            "cgroups": glob.glob("/sys/fs/cgroup/**/%s/m-*" % self.cgroup, recursive=True),
             "links": [line for line in links.splitlines() if ": hth" in line],
             "mounts": mounts,
             "processes": self.processes(),
