@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,7 +137,7 @@ read_hours(const struct field *f, const json_t *v, void *to, struct err *err)
 		return err_set(err, ERR_INVALID,
 		    "field '%s': expected %.15g hours at most, not %.15g", f->name,
 		    f->max, hours);
-	*(int64_t *)to = llround(hours * 3600000);
+	*(int64_t *)to = (int64_t)(hours * 3600000 + 0.5);
 	return 0;
 }
 
@@ -166,7 +165,7 @@ duration_parse(const char *s, int64_t *ret_ms, struct err *err)
 		v *= units[i].ms;
 		if (v > 1e15)
 			break;
-		*ret_ms = llround(v);
+		*ret_ms = (int64_t)(v + 0.5);
 		return 0;
 	}
 	return err_set(err, ERR_INVALID,
@@ -202,7 +201,7 @@ read_duration(const struct field *f, const json_t *v, void *to, struct err *err)
 			return err_set(err, ERR_INVALID,
 			    "field '%s': expected a duration, not %.15g seconds", f->name,
 			    s);
-		ms = llround(s * 1000);
+		ms = (int64_t)(s * 1000 + 0.5);
 	} else if (!json_is_string(v)) {
 		return wrong_kind(
 		    f, "a duration like \"30m\" or a number of seconds", v, err);

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <jansson.h>
-#include <string.h>
-
 #include "api/encode.h"
-#include "api/fields.h"
 #include "api/internal.h"
 #include "api/put.h"
-#include "ssh/pubkey.h"
-
-#define HOURS_MIN (1.0 / 3600)
-#define HOURS_MAX 876000 /* a century; core has the operator's bound */
+#include "api/reserve_body.h"
 
 /* ---- answers ---- */
 
@@ -57,106 +50,17 @@ on_reserved(void *arg, const struct reservation_view *views, int n, bool existed
 	reply_views(call, existed ? 200 : 201, views, n);
 }
 
-/* ---- keys ---- */
-
-struct keys {
-	struct ssh_pubkey key[CORE_KEYS_MAX];
-	int n;
-};
-
-static void
-keys_fini(struct keys *keys)
-{
-	for (int i = 0; i < keys->n; i++)
-		ssh_pubkey_fini(&keys->key[i]);
-}
-
-#define AUTO_KEYS __attribute__((cleanup(keys_fini)))
-
-/* `array` has at most CORE_KEYS_MAX elements, which its table sees to; NULL is none. */
-static int
-keys_read(const json_t *array, struct keys *keys, struct err *err)
-{
-	size_t i;
-	json_t *v;
-
-	json_array_foreach((json_t *)array, i, v)
-	{
-		const char *text = json_string_value(v);
-
-		if (!text)
-			return err_set(err, ERR_INVALID,
-			    "field 'public_keys[%zu]': expected a string", i);
-		if (ssh_pubkey_parse(
-			text, json_string_length(v), &keys->key[keys->n], err) < 0)
-			return err_wrap(err, "field 'public_keys[%zu]'", i);
-		keys->n++;
-	}
-	return 0;
-}
-
 /* ---- reserve ---- */
-
-struct reserve_body {
-	const char *pool, *name, *github, *request_id;
-	int64_t hold_ms, idle_ms, count;
-	const json_t *public_keys, *disks;
-	bool no_wait, no_warm, require_disk, wait_disk;
-};
-
-/* clang-format off */
-#define AT(member) offsetof(struct reserve_body, member)
-static const struct field reserve_fields[] = {
-	{ "pool",         FIELD_NAME,      AT(pool) },
-	{ "hours",        FIELD_HOURS,     AT(hold_ms), HOURS_MIN, HOURS_MAX },
-	{ "name",         FIELD_NAME,      AT(name) },
-	{ "public_keys",  FIELD_ARRAY,     AT(public_keys), 1, CORE_KEYS_MAX },
-	{ "github",       FIELD_PRINTABLE, AT(github), 1, 39 },
-	{ "disks",        FIELD_ARRAY,     AT(disks), 0, 16 },
-	{ "count",        FIELD_INT,       AT(count), 1, CORE_COUNT_MAX },
-	{ "idle",         FIELD_DURATION,  AT(idle_ms), 1000, HOURS_MAX * 3600e3 },
-	{ "request_id",   FIELD_PRINTABLE, AT(request_id), 1, 128 },
-	{ "no_wait",      FIELD_BOOL,      AT(no_wait) },
-	{ "no_warm",      FIELD_BOOL,      AT(no_warm) },
-	{ "require_disk", FIELD_BOOL,      AT(require_disk) },
-	{ "wait_disk",    FIELD_BOOL,      AT(wait_disk) },
-};
-#undef AT
-/* clang-format on */
-
-static int
-read_reserve(
-    const json_t *body, struct reserve_body *r, struct keys *keys, struct err *err)
-{
-	if (fields_read(body, reserve_fields,
-		sizeof(reserve_fields) / sizeof(reserve_fields[0]), r, err) < 0)
-		return -1;
-	if (r->github) {
-		err_set(err, ERR_INVALID,
-		    "field 'github': keys from GitHub are not available yet");
-		return err_hint(err, "give public_keys");
-	}
-	if (json_array_size(r->disks) > 0) {
-		err_set(err, ERR_INVALID, "field 'disks': disks are not available yet");
-		return err_hint(err, "reserve without a disk");
-	}
-	if (!r->public_keys) {
-		err_set(err, ERR_INVALID, "field 'public_keys' is missing");
-		return err_hint(
-		    err, "give the line of a .pub file; ssh-keygen makes one");
-	}
-	return keys_read(r->public_keys, keys, err);
-}
 
 void
 handle_reserve(struct call *call)
 {
-	struct reserve_body r = {.count = -1};
+	struct reserve_body r;
 	AUTO_KEYS struct keys keys = {.n = 0};
 	struct reserve_request req;
 	struct err err;
 
-	if (read_reserve(call->body, &r, &keys, &err) < 0) {
+	if (reserve_body_read(call->body, &r, &keys, &err) < 0) {
 		call_fail(call, &err);
 		return;
 	}
@@ -208,13 +112,10 @@ handle_reservation(struct call *call)
 void
 handle_extend(struct call *call)
 {
-	static const struct field fields[] = {
-	    {"hours", FIELD_HOURS, 0, HOURS_MIN, HOURS_MAX, true},
-	};
-	int64_t add_ms = 0;
+	int64_t add_ms;
 	struct err err;
 
-	if (fields_read(call->body, fields, 1, &add_ms, &err) < 0)
+	if (extend_body_read(call->body, &add_ms, &err) < 0)
 		call_fail(call, &err);
 	else
 		core_extend(
@@ -231,15 +132,10 @@ handle_cancel(struct call *call)
 void
 handle_certify(struct call *call)
 {
-	static const struct field fields[] = {
-	    {"public_keys", FIELD_ARRAY, 0, 0, CORE_KEYS_MAX},
-	};
 	AUTO_KEYS struct keys keys = {.n = 0};
-	const json_t *array = NULL;
 	struct err err;
 
-	if (fields_read(call->body, fields, 1, &array, &err) < 0 ||
-	    keys_read(array, &keys, &err) < 0)
+	if (certify_body_read(call->body, &keys, &err) < 0)
 		call_fail(call, &err);
 	else
 		core_certify(call->api->core, &call->caller, call->key, keys.key, keys.n,
