@@ -53,4 +53,4 @@ install:
 	@tools/install.sh
 
 clean:
-	rm -rf build build-test build-asan build-tsan build-fuzz build-install
+	rm -rf build build-test build-asan build-tsan build-fuzz build-bench build-install
