@@ -26,6 +26,7 @@ struct image {
 	char *name; /* owned; NULL: unused */
 	char *data; /* owned: what is durable */
 	int64_t size;
+	int64_t room;
 	bool durable; /* the directory entry is */
 	bool removed; /* but not durably */
 	struct op *first;
@@ -87,7 +88,10 @@ op_add(struct image *im, int64_t offset, const void *data, int64_t len)
 static void
 image_resize(struct image *im, int64_t size)
 {
-	im->data = xrealloc(im->data, (size_t)size + 1);
+	if (size >= im->room) {
+		im->room = 2 * size + 4096;
+		im->data = xrealloc(im->data, (size_t)im->room);
+	}
 	if (size > im->size)
 		memset(im->data + im->size, 0, (size_t)(size - im->size));
 	im->size = size;

@@ -325,8 +325,8 @@ test_sessions_and_strays(void **state)
 	fake->ops->inventory(fake, on_inventory, NULL);
 	fake->ops->terminate(fake, NULL, ref, on_done, "t");
 	run(0);
-	expect("100:inventory - n=3\n100:ready m-1 sessions=3\n100:ready -\n100:ready "
-	       "m-lost\n"
+	expect("100:inventory - n=3\n"
+	       "100:ready m-1 sessions=3\n100:ready m-lost\n100:ready -\n"
 	       "100:gone -\n100:done t\n");
 	fake_remove(fake, "m-1");
 	run(1000);
