@@ -234,14 +234,28 @@ encode_event(struct buf *b, const struct event *e)
 	put_close(b, '}');
 }
 
+/* A message is one line, whatever of a request it quotes. */
+static void
+put_line(struct buf *b, const char *key, const char *text)
+{
+	char line[sizeof(((struct err *)0)->msg)];
+	size_t n = strnlen(text, sizeof(line) - 1);
+
+	for (size_t i = 0; i < n; i++)
+		line[i] =
+		    (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
+	line[n] = '\0';
+	put_str(b, key, line);
+}
+
 void
 encode_error(struct buf *b, const struct err *err)
 {
 	put_open(b, NULL, '{');
 	put_open(b, "error", '{');
 	put_str(b, "code", err_info[err->code].name);
-	put_str(b, "message", err->msg);
-	put_str(b, "hint", err->hint);
+	put_line(b, "message", err->msg);
+	put_line(b, "hint", err->hint);
 	put_close(b, '}');
 	put_close(b, '}');
 }
