@@ -42,13 +42,10 @@ print_one(const json_t *r, bool wired)
 	view_line("  host     %s port %lld", view_str(r, "host"),
 	    (long long)view_int(r, "port", 22));
 	print_expiry(r);
-	if (wired)
-		view_line("  log in   ssh %s.hearth", name);
-	else
-		view_line("  log in   hearth ssh %s   (or ssh %s.hearth, once 'hearth "
-			  "ssh-config' has run)",
-		    name, name);
-	view_line("           %s", view_str(r, "ssh_command"));
+	view_line("  log in   %s%s%s", wired ? "ssh " : "hearth ssh ", name,
+	    wired ? ".hearth" : "");
+	if (!wired)
+		view_line("           or ssh %s.hearth, after 'hearth ssh-config'", name);
 }
 
 static int

@@ -96,6 +96,7 @@ class Server:
             UsePAM no
             UseDNS no
             StrictModes no
+            Subsystem sftp internal-sftp
             LogLevel VERBOSE
             """)
         # Debian's sshd wants its empty directory; a fresh /run has none.
