@@ -11,9 +11,14 @@ for target in build-fuzz/tests/fuzz/fuzz_*; do
 	[ -x "$target" ] && [ ! -d "$target" ] || continue
 	name=${target##*/fuzz_}
 	mkdir -p "build-fuzz/corpus/$name"
-	say "fuzz $name: ${FUZZ_SECONDS:-60} s"
-	"$target" -max_total_time="${FUZZ_SECONDS:-60}" -print_final_stats=0 -verbosity=0 \
-	    -artifact_prefix="build-fuzz/crash-$name-" "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" || failed=1
+	log=build-fuzz/fuzz-$name.txt
+	if "$target" -max_total_time="${FUZZ_SECONDS:-60}" -artifact_prefix="build-fuzz/crash-$name-" \
+	    "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" >"$log" 2>&1; then
+		say "fuzz $name: $(tail -n 1 "$log")"
+	else
+		tail -n 40 "$log"
+		failed=1
+	fi
 done
 [ $failed = 0 ] || die 'a parser failed; the input is in build-fuzz/crash-*'
 say 'fuzz: nothing found'

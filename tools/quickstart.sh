@@ -112,7 +112,7 @@ fill()
 	began=$(date +%s)
 	for _ in $(seq 3000); do
 		pool=$("$hearth" --socket "$socket" --json pool show default) ||
-		    die "the pool 'default' cannot be seen; is it in $CONFIG?"
+		    die "the pool 'default' cannot be seen; the log ends: $(tail -n 2 "$LOG")"
 		ready=$(say "$pool" | value ready)
 		percent=$(say "$pool" | value image_percent)
 		error=$(say "$pool" | value last_error)
