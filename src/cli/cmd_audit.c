@@ -14,8 +14,7 @@ print_item(const char *where, const json_t *item)
 
 	if (json_is_string(item))
 		buf_str(&text, json_string_value(item));
-	json_object_foreach((json_t *)item, key, v)
-	{
+	json_object_foreach ((json_t *)item, key, v) {
 		if (json_is_string(v))
 			buf_fmt(&text, "%s%s %s", text.len ? ", " : "", key,
 			    json_string_value(v));
@@ -31,7 +30,8 @@ print_items(const char *where, const json_t *items)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(items, i, item) print_item(where, item);
+	json_array_foreach (items, i, item)
+		print_item(where, item);
 }
 
 static void

@@ -64,7 +64,7 @@ cmd_bench(struct cli *cli, int argc, char **argv, struct err *err)
 		return 0;
 	}
 	view_list(json_object_get(bench, "techniques"), columns);
-	json_array_foreach(json_object_get(bench, "notes"), i, note)
-	    view_line("%s", json_string_value(note) ?: "");
+	json_array_foreach (json_object_get(bench, "notes"), i, note)
+		view_line("%s", json_string_value(note) ?: "");
 	return 0;
 }

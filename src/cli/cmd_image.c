@@ -39,8 +39,9 @@ find(const json_t *images, const char *name)
 	size_t i;
 	json_t *image;
 
-	json_array_foreach(images, i,
-	    image) if (strcmp(view_str(image, "name"), name) == 0) return image;
+	json_array_foreach (images, i, image)
+		if (strcmp(view_str(image, "name"), name) == 0)
+			return image;
 	return NULL;
 }
 

@@ -96,7 +96,8 @@ cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
 		cli, all ? "/v1/reservations?all=1" : "/v1/reservations", &list, err) < 0)
 		return -1;
 	saved_prune(state_dir, saved, list, cli->socket_path);
-	json_array_foreach(list, i, r) saved_decorate(state_dir, r);
+	json_array_foreach (list, i, r)
+		saved_decorate(state_dir, r);
 	if (cli->json)
 		view_json(list);
 	else
@@ -119,9 +120,9 @@ print_disks(const json_t *r)
 	size_t i;
 	json_t *d;
 
-	json_array_foreach(json_object_get(r, "disks"), i, d)
-	    view_line("disk %s: %s %s %s", view_str(d, "name"), view_str(d, "state"),
-		view_str(d, "path"), view_str(d, "error"));
+	json_array_foreach (json_object_get(r, "disks"), i, d)
+		view_line("disk %s: %s %s %s", view_str(d, "name"), view_str(d, "state"),
+		    view_str(d, "path"), view_str(d, "error"));
 }
 
 int
@@ -261,8 +262,8 @@ print_why(const json_t *why)
 
 	view_line("%s", view_str(why, "summary"));
 	view_object(why, why_columns);
-	json_array_foreach(json_object_get(why, "critical_path"), i, step)
-	    buf_fmt(&path, "%s%s", i ? " → " : "", step_name(step));
+	json_array_foreach (json_object_get(why, "critical_path"), i, step)
+		buf_fmt(&path, "%s%s", i ? " → " : "", step_name(step));
 	if (path.len > 0)
 		view_line("critical path     %s", path.data);
 }

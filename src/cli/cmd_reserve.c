@@ -54,8 +54,7 @@ print_traces(struct cli *cli, const json_t *reservations, struct err *err)
 	size_t i;
 	json_t *r;
 
-	json_array_foreach(reservations, i, r)
-	{
+	json_array_foreach (reservations, i, r) {
 		AUTO_FREE char *path =
 		    api_path("reservations", view_str(r, "id"), "/trace");
 		AUTO_JSON json_t *trace = NULL;
@@ -79,13 +78,15 @@ print_all(struct cli *cli, const struct reserve *o)
 	size_t i;
 	json_t *r;
 
-	json_array_foreach(o->reservations, i, r) saved_decorate(o->state_dir, r);
+	json_array_foreach (o->reservations, i, r)
+		saved_decorate(o->state_dir, r);
 	if (cli->json) {
 		view_json(
 		    o->count > 0 ? o->reservations : json_array_get(o->reservations, 0));
 		return;
 	}
-	json_array_foreach(o->reservations, i, r) print_one(r, wired);
+	json_array_foreach (o->reservations, i, r)
+		print_one(r, wired);
 }
 
 static int

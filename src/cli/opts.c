@@ -109,7 +109,7 @@ opts_ref(const char *what, const char *s, struct err *err)
 static int
 set_hours(const struct opt *o, const char *v, struct err *err)
 {
-	double h;
+	double h = 0;
 
 	if (opts_decimal(v, &h, err) < 0)
 		return -1;

@@ -212,9 +212,10 @@ disks_pending(const json_t *r)
 	size_t i;
 	json_t *d;
 
-	json_array_foreach(json_object_get(r, "disks"), i,
-	    d) if (!in_state(d, "attached") && !in_state(d, "failed") &&
-		   !view_str(d, "error")[0]) return true;
+	json_array_foreach (json_object_get(r, "disks"), i, d)
+		if (!in_state(d, "attached") && !in_state(d, "failed") &&
+		    !view_str(d, "error")[0])
+			return true;
 	return false;
 }
 
@@ -239,8 +240,7 @@ finish(struct cli *cli, struct reserve *r, struct err *err)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(r->reservations, i, item)
-	{
+	json_array_foreach (r->reservations, i, item) {
 		json_t *now = json_incref(item);
 		bool was_ended = in_state(now, "ended");
 		int ret = was_ended ? 0 : reserve_wait_active(cli, &now, err);
@@ -292,8 +292,7 @@ give_back(struct cli *cli, struct reserve *r, struct err *err)
 	json_t *item;
 
 	interrupt_clear();
-	json_array_foreach(r->reservations, i, item)
-	{
+	json_array_foreach (r->reservations, i, item) {
 		const char *id = view_str(item, "id");
 
 		if (in_state(item, "ended"))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/saved.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <stdlib.h>
@@ -139,8 +140,7 @@ write_certs(struct saved *s, const json_t *certs, struct err *err)
 	if (json_array_size(certs) > SAVED_CERTS_MAX)
 		return err_set(err, ERR_TOO_LARGE, "hearthd sent over %d certificates",
 		    SAVED_CERTS_MAX);
-	json_array_foreach(certs, i, cert)
-	{
+	json_array_foreach (certs, i, cert) {
 		AUTO_BUF struct buf line = BUF_INIT(0);
 		AUTO_FREE char *path = ssh_cert_path(s->dir, (int)i);
 		const char *text = json_string_value(cert);
@@ -209,13 +209,11 @@ take_name(const char *state_dir, const struct saved *s)
 	size_t i;
 	json_t *id;
 
-	json_array_foreach(ids, i, id)
-	{
+	json_array_foreach (ids, i, id) {
 		struct saved other = {0};
 
-		if (strcmp(json_string_value(id), s->id) != 0 &&
-		    saved_load(state_dir, json_string_value(id), &other) &&
-		    strcmp(other.name, s->name) == 0) {
+		if (saved_load(state_dir, json_string_value(id), &other) &&
+		    strcmp(other.id, s->id) != 0 && strcmp(other.name, s->name) == 0) {
 			AUTO_FREE char *path = xasprintf("%s/ssh_config", other.dir);
 
 			(void)unlink(path);
@@ -250,6 +248,7 @@ saved_write(const char *state_dir, const json_t *reservation, const struct key *
 
 	if (parse(state_dir, reservation, &s, err) < 0)
 		return -1;
+	assert(s.id && s.dir);
 	s.identity = xstrdup_null(key->identity);
 	s.public_key = xstrdup_null(key->line);
 	is_new = access(s.dir, F_OK) < 0;
@@ -337,9 +336,9 @@ is_live(const json_t *live, const char *id)
 	size_t i;
 	json_t *r;
 
-	json_array_foreach(live, i,
-	    r) if (strcmp(view_str(r, "id"), id) == 0) return strcmp(view_str(r, "state"),
-	    "ended") != 0;
+	json_array_foreach (live, i, r)
+		if (strcmp(view_str(r, "id"), id) == 0)
+			return strcmp(view_str(r, "state"), "ended") != 0;
 	return false;
 }
 
@@ -351,13 +350,13 @@ saved_prune(
 	size_t i;
 	json_t *id;
 
-	json_array_foreach(ids, i, id)
-	{
+	json_array_foreach (ids, i, id) {
+		const char *name = json_string_value(id);
 		struct saved s = {0};
 
-		if (saved_load(state_dir, json_string_value(id), &s) &&
-		    strcmp(s.socket, from) == 0 && !is_live(live, s.id))
-			saved_remove(state_dir, s.id);
+		if (name && saved_load(state_dir, name, &s) &&
+		    strcmp(s.socket, from) == 0 && !is_live(live, name))
+			saved_remove(state_dir, name);
 		saved_fini(&s);
 	}
 }
@@ -371,7 +370,7 @@ saved_argv(const struct saved *s, int extra, char ***ret, int *ret_n, struct err
 
 	if (ssh_options(s, &o, err) < 0)
 		return -1;
-	argv = xcalloc((size_t)(2 * o.n + 5 + extra), sizeof(*argv));
+	argv = xcalloc(2 * (size_t)o.n + 5 + (size_t)extra, sizeof(*argv));
 	argv[n++] = xstrdup("ssh");
 	for (int i = 0; i < o.n; i++) {
 		argv[n++] = xstrdup("-o");

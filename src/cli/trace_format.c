@@ -46,8 +46,7 @@ read_steps(const json_t *trace)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(list, i, v)
-	{
+	json_array_foreach (list, i, v) {
 		struct step *s = &all.s[all.n];
 
 		*s = (struct step){.json = v,
@@ -137,8 +136,7 @@ notes(struct buf *b, const struct step *s)
 		buf_fmt(b, " attempt %lld", (long long)attempt);
 	if (s->open)
 		buf_str(b, " still open");
-	json_array_foreach(waits, i, w)
-	{
+	json_array_foreach (waits, i, w) {
 		buf_str(b, i ? ", " : " after ");
 		text_clean(b, json_string_value(w) ?: "");
 	}
@@ -244,9 +242,8 @@ chrome_event(const struct step *s)
 	json_object_set_new(args, "open", json_boolean(s->open));
 	return json_pack("{ss ss ss sI sI si si so}", "name", s->name, "cat",
 	    s->critical ? "critical" : "step", "ph", "X", "ts",
-	    (json_int_t)(s->start * 1000), "dur",
-	    (json_int_t)((s->end - s->start) * 1000), "pid", 1, "tid", s->row + 1, "args",
-	    args);
+	    (json_int_t)s->start * 1000, "dur", ((json_int_t)s->end - s->start) * 1000,
+	    "pid", 1, "tid", s->row + 1, "args", args);
 }
 
 json_t *
@@ -332,8 +329,7 @@ links(const struct otlp *o, const struct steps *all, const struct step *s)
 	size_t i;
 	json_t *w;
 
-	json_array_foreach(json_object_get(s->json, "waits_for"), i, w)
-	{
+	json_array_foreach (json_object_get(s->json, "waits_for"), i, w) {
 		int at = json_is_string(w) ? find(all, json_string_value(w)) : -1;
 		char id[24];
 

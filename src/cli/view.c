@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/view.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,7 @@ view_list(const json_t *array, const struct view_column *cols)
 	int64_t now = clock_real_wall_ms();
 	AUTO_BUF struct buf line = BUF_INIT(0);
 
+	assert(n_cols > 0);
 	for (size_t i = 0; i < n_rows * n_cols; i++) {
 		const struct view_column *col = &cols[i % n_cols];
 		size_t w;

@@ -334,8 +334,8 @@ parse_header(struct head *h, const char *s, size_t len, struct err *err)
 static int
 read_head(struct client *c, struct head *h, struct err *err)
 {
-	size_t at;
-	size_t len;
+	size_t at = 0;
+	size_t len = 0;
 	size_t start = c->pos;
 
 	*h = (struct head){0};
@@ -364,9 +364,9 @@ read_head(struct client *c, struct head *h, struct err *err)
 static int
 read_chunks(struct client *c, struct buf *to, struct err *err)
 {
-	size_t at;
-	size_t len;
-	size_t n;
+	size_t at = 0;
+	size_t len = 0;
+	size_t n = 0;
 
 	for (;;) {
 		if (read_line(c, &at, &len, err) < 0 ||
@@ -399,7 +399,7 @@ read_to_end(struct client *c, struct buf *to, struct err *err)
 static int
 read_reply(struct client *c, int *ret_status, struct buf *reply, struct err *err)
 {
-	struct head h;
+	struct head h = {0};
 
 	do
 		if (read_head(c, &h, err) < 0)

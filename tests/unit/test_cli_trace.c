@@ -79,8 +79,9 @@ named(const json_t *list, const char *name)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(
-	    list, i, v) if (strcmp(view_str(v, "name"), name) == 0) return v;
+	json_array_foreach (list, i, v)
+		if (strcmp(view_str(v, "name"), name) == 0)
+			return v;
 	fail_msg("no '%s'", name);
 	return NULL;
 }
@@ -132,8 +133,7 @@ test_otlp(void **state)
 
 	(void)state;
 	assert_int_equal(json_array_size(spans), 5);
-	json_array_foreach(spans, i, span)
-	{
+	json_array_foreach (spans, i, span) {
 		assert_hex(view_str(span, "traceId"), 32);
 		assert_hex(view_str(span, "spanId"), 16);
 		for (size_t k = 0; k < i; k++)
@@ -158,9 +158,9 @@ test_odd_traces(void **state)
 {
 	static const char *const odd[] = {"{}", "[]", "null", "3", "{'steps': 3}",
 	    "{'steps': [1, null, []]}", "{'steps': [{'name': 4, 'started_at': 'x'}]}",
-	    "{'steps': [{'started_at': '2026-01-01T00:00:00Z', 'ended_at': "
-	    "'2025-01-01T00:00:00Z',"
-	    " 'waits_for': [1, 'a']}]}"};
+	    ("{'steps': [{'started_at': '2026-01-01T00:00:00Z', 'ended_at': "
+	     "'2025-01-01T00:00:00Z',"
+	     " 'waits_for': [1, 'a']}]}")};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
