@@ -173,12 +173,17 @@ make_files(struct creation *c, struct err *err)
 	return rootfs_prepare(c->machine_fd, &files, c->root, err);
 }
 
+static uint64_t
+memory_limit(const struct creation *c)
+{
+	return c->q->memory_bytes ? c->q->memory_bytes : c->l->memory_default;
+}
+
 static int
 make_cgroups(struct creation *c, struct err *err)
 {
 	struct cgroup_limits limits = {
-	    .memory_bytes =
-		c->q->memory_bytes ? c->q->memory_bytes : c->l->memory_default,
+	    .memory_bytes = memory_limit(c),
 	    .pids_max = c->q->pids_max ? c->q->pids_max : PIDS_DEFAULT,
 	    .cpu_milli = c->q->cpu_milli,
 	};
@@ -214,6 +219,7 @@ start_process(struct creation *c, struct err *err)
 		    .hostname = c->q->hostname[0] ? c->q->hostname : c->q->id,
 		    .mount_cgroup2 = c->l->cgroups.v2 >= 0 && !c->l->cgroups.needs_attach,
 		    .lease_s = c->q->lease_s,
+		    .memory_bytes = memory_limit(c),
 		    .filter = c->q->allow_nesting ? &c->l->filter_nesting : &c->l->filter,
 		};
 

@@ -98,9 +98,9 @@ static const struct mount_row mounts[] = {
 	{"/dev/tty",     "dev/tty",     NULL,     0,                      NULL},
 	{"devpts",       "dev/pts",     "devpts", MS_NOSUID | MS_NOEXEC,
 	    "newinstance,ptmxmode=0666,mode=0620,gid=5,max=1024"},
-	{"tmpfs",        "dev/shm",     "tmpfs",  MS_NOSUID | MS_NODEV,   "mode=1777"},
+	{"tmpfs",        "dev/shm",     "tmpfs",  MS_NOSUID | MS_NODEV,   "mode=1777,size="},
 	{"mqueue",       "dev/mqueue",  "mqueue", QUIET,                  NULL},
-	{"tmpfs",        "run",         "tmpfs",  MS_NOSUID | MS_NODEV,   "mode=755"},
+	{"tmpfs",        "run",         "tmpfs",  MS_NOSUID | MS_NODEV,   "mode=755,size="},
 };
 
 static const struct {
@@ -127,10 +127,20 @@ static const char *const read_only[] = {
 };
 /* clang-format on */
 
+/* Files in memory get no more than a quarter of the machine's, twice: with all of it full of files no
+   login would be possible that could delete them. */
 static void
-do_mount(const struct mount_row *m)
+do_mount(const struct mount_row *m, uint64_t memory_bytes)
 {
+	const char *data = m->data;
+	char sized[64];
 	int fd;
+
+	if (data && data[strlen(data) - 1] == '=') {
+		(void)snprintf(sized, sizeof(sized), "%s%llu", data,
+		    (unsigned long long)memory_bytes / 4);
+		data = sized;
+	}
 
 	if (m->type) {
 		if (mkdir(m->target, 0755) < 0 && errno != EEXIST)
@@ -141,8 +151,7 @@ do_mount(const struct mount_row *m)
 			fail("make file /%s", m->target);
 		close(fd);
 	}
-	if (mount(m->source, m->target, m->type, m->type ? m->flags : MS_BIND, m->data) <
-	    0)
+	if (mount(m->source, m->target, m->type, m->type ? m->flags : MS_BIND, data) < 0)
 		fail("mount /%s", m->target);
 }
 
@@ -175,10 +184,10 @@ make_read_only(const char *path)
 }
 
 static void
-set_up_files(void)
+set_up_files(uint64_t memory_bytes)
 {
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++)
-		do_mount(&mounts[i]);
+		do_mount(&mounts[i], memory_bytes);
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		if (symlink(links[i].target, links[i].name) < 0)
 			fail("make link /%s", links[i].name);
@@ -345,7 +354,7 @@ inside_run(const struct inside *in)
 	if (sethostname(in->hostname, strlen(in->hostname)) < 0)
 		fail("set the host name");
 	enter_root(root);
-	set_up_files();
+	set_up_files(in->memory_bytes);
 	reset_process();
 	(void)await(INSIDE_GO);
 	/* Only now: the namespace's root is where we are when it is made. */

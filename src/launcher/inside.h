@@ -26,6 +26,7 @@ struct inside {
 	const char *hostname;
 	bool mount_cgroup2;
 	uint64_t lease_s;
+	uint64_t memory_bytes; /* the machine's limit */
 	const struct syscalls_filter *filter;
 };
 
