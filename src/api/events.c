@@ -201,7 +201,7 @@ handle_events(struct call *call)
 	    s->http, ": hearth\n\n", 10); /* the headers go out with the first bytes */
 	s->sub = core_subscribe(s->api->core, on_live, s);
 	timer_set(s->api->clock, &s->heartbeat, HEARTBEAT_MS, on_heartbeat, s);
-	if (since < 0) {
+	if (since < 0 || since > core_last_event(s->api->core)) {
 		s->state = STREAM_LIVE;
 		return;
 	}
