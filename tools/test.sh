@@ -113,7 +113,7 @@ trap 'exit 130' INT TERM HUP
 
 run_lint
 if build build-gcc build-test -Dtests=true; then
-	run_meson unit build-test unit scenario contract layers fuzz
+	run_meson unit build-test unit scenario contract layers fuzz qemu
 	run_pytest
 fi
 # Leaks and undefined behaviour: the same code once more, where it can be run fast.
