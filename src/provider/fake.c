@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/*
- * Every call becomes an `op` with a timer; its effect and its answer come when the timer fires, so
- * nothing is called from inside an operation. Every machine has one timer, for the next thing that
- * happens to it by itself: it becomes ready, dies, or ends.
- */
+/* The operations of the fake provider. Every call becomes an `op` with a timer; its effect and its answer
+   come when the timer fires, so that nothing is called from inside an operation. */
 
 #include "provider/fake.h"
 
@@ -14,24 +11,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/list.h"
-#include "base/map.h"
 #include "base/xalloc.h"
-#include "provider/fake_world.h"
+#include "provider/fake_impl.h"
 
-#define PORT 22
 #define OUTPUT_MAX 65535
-
-struct fake;
-
-struct machine_sim {
-	struct fake_record *rec; /* the world's; its token is the key in `machines` */
-	struct fake *fake;	 /* borrowed */
-	struct timer timer;
-	int sessions;
-	bool seen_ready;
-};
 
 struct op {
 	struct list link;  /* in fake.ops */
@@ -51,280 +34,6 @@ struct op {
 	int64_t number;	    /* seconds, or a timeout in ms */
 	struct err failure; /* code set: fails so, and does nothing */
 };
-
-struct planned_failure {
-	struct planned_failure *next;
-	enum fake_op op;
-	struct err err;
-};
-
-struct fake {
-	struct provider base;
-	struct provider_env env;
-	struct fake_options opt;
-	struct fake_world *world;
-	struct map machines; /* of struct machine_sim, owned */
-	struct list ops;
-	struct planned_failure *failures;
-	int calls[FAKE_OP_MAX];
-	int count;
-	int launches_failed;
-	uint64_t rng;
-	int64_t strays;
-	bool muted;
-	fake_effect_fn on_effect;
-	void *on_effect_arg;
-	char stray_ref[ID_MAX + 8];
-};
-
-static struct fake *
-fake_of(const struct provider *p)
-{
-	return (struct fake *)p;
-}
-
-/* ---- chance ---- */
-
-static uint64_t
-random_u64(struct fake *f)
-{
-	uint64_t z = (f->rng += 0x9e3779b97f4a7c15u);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
-static bool
-happens(struct fake *f, double probability)
-{
-	return probability > 0 && (double)(random_u64(f) >> 11) < probability * 0x1p53;
-}
-
-static int64_t
-launch_time(struct fake *f)
-{
-	int64_t jitter = f->opt.launch_jitter_ms, ms = f->opt.launch_ms;
-
-	if (jitter > 0)
-		ms += (int64_t)(random_u64(f) % (uint64_t)(2 * jitter + 1)) - jitter;
-	return ms > 0 ? ms : 0;
-}
-
-/* ---- machines ---- */
-
-static struct machine_sim *
-find(const struct fake *f, const char *token)
-{
-	return token && *token ? map_get(&f->machines, token) : NULL;
-}
-
-/* By its token, or by its reference where it bears none. */
-static struct machine_sim *
-find_by(const struct fake *f, const char *token, const char *ref)
-{
-	struct machine_sim *m = find(f, token);
-
-	if (!m && ref && strncmp(ref, "fake-", 5) == 0)
-		m = find(f, ref + 5);
-	return m;
-}
-
-struct sighting_text {
-	char ref[ID_MAX + 8];
-	char address[32];
-};
-
-static struct sighting
-look(const struct machine_sim *m, struct sighting_text *text)
-{
-	static const enum sighting_state states[] = {[FAKE_ALIVE] = SIGHTING_STARTING,
-	    [FAKE_DEAD] = SIGHTING_DEAD,
-	    [FAKE_ENDING] = SIGHTING_DEAD};
-	const struct fake_record *r = m->rec;
-	unsigned host = (unsigned)fake_world_index(m->fake->world, r) + 1;
-	struct sighting s = {
-	    .token = r->stray ? NULL : r->token,
-	    .ref = text->ref,
-	    .state = states[r->state],
-	    .port = PORT,
-	    .sessions = m->sessions,
-	    .created_at = r->created_at,
-	};
-
-	/* 198.18.0.0/15 is set apart for tests (RFC 2544) and holds 131,070 of them */
-	(void)snprintf(text->ref, sizeof(text->ref), "fake-%s", r->token);
-	(void)snprintf(text->address, sizeof(text->address), "198.%u.%u.%u",
-	    18 + (host >> 16) % 2, (host >> 8) & 255, host & 255);
-	s.address = text->address;
-	if (r->state == FAKE_ALIVE && m->seen_ready)
-		s.state = SIGHTING_READY;
-	if (r->state == FAKE_DEAD)
-		s.error = "died";
-	return s;
-}
-
-static void
-sight(struct fake *f, const struct sighting *s)
-{
-	if (!f->muted)
-		f->env.sighting(f->env.arg, s);
-}
-
-static void
-sight_machine(const struct machine_sim *m)
-{
-	struct sighting_text text;
-	struct sighting s = look(m, &text);
-
-	sight(m->fake, &s);
-}
-
-static void
-sight_gone(struct fake *f, const char *token, const char *ref, const char *why)
-{
-	struct sighting s = {
-	    .token = token && *token ? token : NULL,
-	    .ref = ref ? ref : "none",
-	    .state = SIGHTING_GONE,
-	    .sessions = -1,
-	    .error = why,
-	};
-
-	sight(f, &s);
-}
-
-/* The machine and its record are no more. */
-static void
-machine_drop(struct machine_sim *m)
-{
-	struct fake *f = m->fake;
-
-	timer_off(&m->timer);
-	map_remove(&f->machines, m->rec->token);
-	fake_world_remove(f->world, m->rec);
-	free(m);
-	f->count--;
-}
-
-static void
-machine_gone(struct machine_sim *m, const char *why)
-{
-	struct fake *f = m->fake;
-	struct sighting_text text;
-	struct id token;
-	bool stray = m->rec->stray;
-
-	memcpy(token.s, m->rec->token, sizeof(token.s));
-	(void)look(m, &text);
-	machine_drop(m);
-	sight_gone(f, stray ? NULL : token.s, text.ref, why);
-}
-
-static void machine_plan(struct machine_sim *m);
-
-static void
-on_machine(void *arg)
-{
-	struct machine_sim *m = arg;
-	struct fake_record *r = m->rec;
-	int64_t now = clock_wall_ms(m->fake->env.clock);
-
-	if (m->fake->muted)
-		return;
-	if (r->ends_at && r->ends_at <= now) {
-		machine_gone(m, r->state == FAKE_ENDING ? NULL : "its lease ran out");
-		return;
-	}
-	if (r->state == FAKE_ALIVE && !m->seen_ready && r->ready_at <= now) {
-		m->seen_ready = true;
-		if (m->fake->opt.die_after_ms > 0 && !r->dies_at)
-			r->dies_at = now + m->fake->opt.die_after_ms;
-		sight_machine(m);
-	} else if (r->state == FAKE_ALIVE && r->dies_at && r->dies_at <= now) {
-		r->state = FAKE_DEAD;
-		sight_machine(m);
-	}
-	machine_plan(m);
-}
-
-static int64_t
-earlier(int64_t a, int64_t b)
-{
-	return b && (!a || b < a) ? b : a;
-}
-
-/* Sets the timer to what comes next. Times are of the wall clock, as they must outlive the process; a
-   step of that clock moves them, as it would for a machine of its own. */
-static void
-machine_plan(struct machine_sim *m)
-{
-	const struct fake_record *r = m->rec;
-	struct clock *c = m->fake->env.clock;
-	int64_t next = r->ends_at;
-
-	timer_off(&m->timer);
-	if (r->state == FAKE_ALIVE) {
-		next = earlier(next, m->seen_ready ? 0 : r->ready_at);
-		next = earlier(next, r->dies_at);
-	}
-	if (next)
-		timer_set(c, &m->timer, next - clock_wall_ms(c), on_machine, m);
-}
-
-static struct machine_sim *
-machine_watch(struct fake *f, struct fake_record *r)
-{
-	struct machine_sim *m = xnew(struct machine_sim);
-
-	m->rec = r;
-	m->fake = f;
-	map_put(&f->machines, r->token, m);
-	f->count++;
-	machine_plan(m);
-	return m;
-}
-
-static struct machine_sim *
-machine_add(struct fake *f, const char *token, const char *version, int64_t ready_ms,
-    int64_t lease_ms, struct err *err)
-{
-	int64_t now = clock_wall_ms(f->env.clock);
-	struct fake_record *r = fake_world_add(f->world, err);
-
-	if (!r)
-		return NULL;
-	memcpy(r->token, token, strlen(token));
-	(void)snprintf(
-	    r->image_version, sizeof(r->image_version), "%s", version ? version : "");
-	r->created_at = now;
-	r->ready_at = now + ready_ms;
-	r->ends_at = lease_ms > 0 ? now + lease_ms : 0;
-	r->state = FAKE_ALIVE; /* last: from here on it exists, whatever becomes of us */
-	return machine_watch(f, r);
-}
-
-/* Found when the world is opened: what ended meanwhile is gone, and there was nobody to tell. */
-static void
-machine_adopt(struct fake *f, struct fake_record *r)
-{
-	int64_t now = clock_wall_ms(f->env.clock);
-	struct machine_sim *m;
-
-	r->token[sizeof(r->token) - 1] = '\0';
-	if (r->state > FAKE_ENDING || (r->ends_at && r->ends_at <= now) ||
-	    find(f, r->token)) {
-		fake_world_remove(f->world, r);
-		return;
-	}
-	if (r->state == FAKE_ALIVE && r->dies_at && r->dies_at <= now)
-		r->state = FAKE_DEAD;
-	m = machine_watch(f, r);
-	m->seen_ready = r->state == FAKE_ALIVE && r->ready_at <= now;
-	machine_plan(m);
-}
-
-/* ---- operations ---- */
 
 static void
 effect(struct fake *f, enum fake_op op, const char *token)
@@ -434,16 +143,16 @@ launch_fails(struct fake *f)
 		f->launches_failed++;
 		return true;
 	}
-	return happens(f, f->opt.fail_launch);
+	return fake_happens(f, f->opt.fail_launch);
 }
 
 static void
 run_launch(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct machine_sim *m = find(f, op->token.s);
+	struct machine_sim *m = fake_find(f, op->token.s);
 	struct err err = no_error;
-	char ref[ID_MAX + 8];
+	char ref[FAKE_REF_MAX];
 
 	if (!m) {
 		if (launch_fails(f))
@@ -453,16 +162,16 @@ run_launch(struct op *op)
 			err_set(&err, ERR_NO_CAPACITY,
 			    "no room for more than %d machines", f->opt.capacity);
 		else
-			m = machine_add(f, op->token.s, op->version, launch_time(f),
-			    op->number * 1000, &err);
+			m = fake_machine_add(f, op->token.s, op->version,
+			    fake_launch_time(f), op->number * 1000, &err);
 		if (!m) {
 			op_fail(op, &err);
 			return;
 		}
 		effect(f, FAKE_LAUNCH, op->token.s);
-		sight_machine(m);
+		fake_sight(m);
 	}
-	if (happens(f, f->opt.lose_reply)) {
+	if (fake_happens(f, f->opt.lose_reply)) {
 		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
 		op_fail(op, &err);
 		return;
@@ -475,21 +184,21 @@ static void
 run_terminate(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct machine_sim *m = find_by(f, op->token.s, op->text);
+	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
 	struct err err = no_error;
 
 	if (!m) {
-		sight_gone(f, op->token.s, op->text, NULL);
+		fake_sight_gone(f, op->token.s, op->text, NULL);
 	} else if (m->rec->state != FAKE_ENDING) {
 		m->rec->ends_at = clock_wall_ms(f->env.clock) + f->opt.terminate_ms;
 		m->rec->state = FAKE_ENDING;
 		effect(f, FAKE_TERMINATE, op->token.s);
 		if (f->opt.terminate_ms > 0)
-			machine_plan(m);
+			fake_machine_plan(m);
 		else
-			machine_gone(m, NULL);
+			fake_machine_gone(m, NULL);
 	}
-	if (happens(f, f->opt.lose_reply))
+	if (fake_happens(f, f->opt.lose_reply))
 		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
 	op_done(op, &err);
 }
@@ -498,14 +207,14 @@ static void
 run_deadline(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct machine_sim *m = find_by(f, op->token.s, op->text);
+	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
 
 	if (!m || m->rec->state != FAKE_ALIVE) {
 		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
 		return;
 	}
 	m->rec->ends_at = clock_wall_ms(f->env.clock) + op->number * 1000;
-	machine_plan(m);
+	fake_machine_plan(m);
 	effect(f, FAKE_DEADLINE, op->token.s);
 	op_done(op, &no_error);
 }
@@ -514,14 +223,14 @@ static void
 run_setup(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct machine_sim *m = find(f, op->token.s);
+	struct machine_sim *m = fake_find(f, op->token.s);
 	const char *command = op->text;
 
 	if (!m || m->rec->state != FAKE_ALIVE || !m->seen_ready)
 		op_refuse(op, ERR_UNAVAILABLE, "machine %s does not answer", op->token.s);
 	else if (op->number < 0)
 		op_refuse(op, ERR_UNAVAILABLE, "the command took too long and was ended");
-	else if (happens(f, f->opt.fail_setup))
+	else if (fake_happens(f, f->opt.fail_setup))
 		op_set_up(op, 1, "fake failure\n", &no_error);
 	else if (strncmp(command, "exit ", 5) == 0)
 		op_set_up(op, (int)(strtol(command + 5, NULL, 10) & 255), "", &no_error);
@@ -538,12 +247,12 @@ static void
 run_contact(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct machine_sim *m = find(f, op->token.s);
+	struct machine_sim *m = fake_find(f, op->token.s);
 	struct sighting_text text;
 
-	if (!m || look(m, &text).state != SIGHTING_READY ||
-	    strcmp(text.address, op->text) != 0 || op->number != PORT ||
-	    happens(f, f->opt.fail_contact))
+	if (!m || fake_look(m, &text).state != SIGHTING_READY ||
+	    strcmp(text.address, op->text) != 0 || op->number != FAKE_PORT ||
+	    fake_happens(f, f->opt.fail_contact))
 		op_refuse(op, ERR_UNAVAILABLE, "no SSH server answers at %s", op->text);
 	else
 		op_done(op, &no_error);
@@ -562,7 +271,7 @@ run_inventory(struct op *op)
 		const struct fake_record *r = fake_world_at(f->world, i);
 
 		if (r->state != FAKE_FREE) {
-			all[n] = look(find(f, r->token), &texts[n]);
+			all[n] = fake_look(fake_find(f, r->token), &texts[n]);
 			n++;
 		}
 	}
@@ -683,6 +392,12 @@ op_start(struct fake *f, enum fake_op kind, const char *token, const char *text,
 	take_failure(f, kind, &op->failure);
 	timer_set(f->env.clock, &op->timer, delay_ms, on_op, op);
 	return op;
+}
+
+void
+fake_report_image(struct fake *f, const char *image)
+{
+	op_start(f, FAKE_IMAGE, NULL, image, 0, NULL);
 }
 
 static void
@@ -810,148 +525,6 @@ fake_close(struct provider *p)
 	fake_free(f);
 }
 
-/* ---- for tests ---- */
-
-int
-fake_calls(const struct provider *p, enum fake_op op)
-{
-	return fake_of(p)->calls[op];
-}
-
-void
-fake_set_options(struct provider *p, const struct fake_options *opt)
-{
-	struct fake *f = fake_of(p);
-
-	f->opt = *opt;
-	f->launches_failed = 0;
-}
-
-void
-fake_fail_next(
-    struct provider *p, enum fake_op op, enum err_code code, const char *message)
-{
-	struct planned_failure *failure = xnew(struct planned_failure), **at;
-
-	failure->op = op;
-	err_set(&failure->err, code, "%s", message);
-	for (at = &fake_of(p)->failures; *at; at = &(*at)->next)
-		;
-	*at = failure;
-}
-
-void
-fake_on_effect(struct provider *p, fake_effect_fn fn, void *arg)
-{
-	struct fake *f = fake_of(p);
-
-	f->on_effect = fn;
-	f->on_effect_arg = arg;
-}
-
-void
-fake_mute(struct provider *p)
-{
-	fake_of(p)->muted = true;
-}
-
-void
-fake_kill(struct provider *p, const char *token)
-{
-	struct machine_sim *m = find(fake_of(p), token);
-
-	if (!m || m->rec->state != FAKE_ALIVE)
-		return;
-	m->seen_ready = true; /* so that dying is what comes next */
-	m->rec->dies_at = clock_wall_ms(m->fake->env.clock);
-	machine_plan(m);
-}
-
-void
-fake_remove(struct provider *p, const char *token)
-{
-	struct machine_sim *m = find(fake_of(p), token);
-
-	if (m)
-		machine_drop(m);
-}
-
-const char *
-fake_add_stray(struct provider *p, const char *token)
-{
-	struct fake *f = fake_of(p);
-	struct machine_sim *m;
-	struct id name;
-	struct err err;
-
-	if (token)
-		(void)snprintf(name.s, sizeof(name.s), "%s", token);
-	else
-		do
-			(void)snprintf(
-			    name.s, sizeof(name.s), "stray-%d", (int)++f->strays);
-		while (find(f, name.s));
-	m = machine_add(f, name.s, "1", 0, 0, &err);
-	if (!m)
-		return NULL;
-	m->rec->stray = !token;
-	m->seen_ready = true;
-	machine_plan(m);
-	(void)snprintf(f->stray_ref, sizeof(f->stray_ref), "fake-%s", name.s);
-	return f->stray_ref;
-}
-
-static void
-on_sessions(void *arg)
-{
-	struct machine_sim *m = arg;
-
-	sight_machine(m);
-	machine_plan(m);
-}
-
-void
-fake_sessions(struct provider *p, const char *token, int n)
-{
-	struct machine_sim *m = find(fake_of(p), token);
-
-	if (!m)
-		return;
-	m->sessions = n;
-	timer_set(m->fake->env.clock, &m->timer, 0, on_sessions, m);
-}
-
-void
-fake_set_image_version(struct provider *p, const char *image, const char *version)
-{
-	struct fake *f = fake_of(p);
-	struct fake_image *im = fake_world_image(f->world, image);
-
-	assert(im);
-	(void)snprintf(im->version, sizeof(im->version), "%s", version);
-	op_start(f, FAKE_IMAGE, NULL, image, 0, NULL);
-}
-
-int
-fake_count(const struct provider *p)
-{
-	return fake_of(p)->count;
-}
-
-bool
-fake_exists(const struct provider *p, const char *token)
-{
-	return find(fake_of(p), token) != NULL;
-}
-
-int64_t
-fake_ends_at(const struct provider *p, const char *token)
-{
-	const struct machine_sim *m = find(fake_of(p), token);
-
-	return m ? m->rec->ends_at : 0;
-}
-
 /* ---- the table ---- */
 
 static const struct provider_ops fake_ops = {
@@ -987,7 +560,7 @@ fake_provider_open(const struct fake_options *opt, const struct provider_env *en
 	list_init(&f->ops);
 	for (int i = 0; i < fake_world_size(world); i++)
 		if (fake_world_at(world, i)->state != FAKE_FREE)
-			machine_adopt(f, fake_world_at(world, i));
+			fake_machine_adopt(f, fake_world_at(world, i));
 	*ret = &f->base;
 	return 0;
 }
