@@ -29,7 +29,8 @@ struct store_tx;
    unique key is taken: err->msg names it), ERR_UNAVAILABLE (disk full, ...) or ERR_INTERNAL. */
 typedef void (*store_done_fn)(void *arg, const struct err *err);
 
-/* Building a transaction. Every put copies what it is given and replaces the whole row with that id.
+/* Building a transaction. Every put copies what it is given and replaces the whole row with that id, but for
+   what names it and never changes: a reservation's uid, name and request id, a step's subject.
    store_tx_new never fails; store_submit takes the transaction, store_tx_free is for one unsubmitted. */
 struct store_tx *store_tx_new(void);
 void store_tx_free(struct store_tx *tx);
@@ -67,7 +68,7 @@ struct store_query {
 	char key[128];
 	char key2[ID_MAX];
 	int64_t since;
-	int limit;
+	int limit; /* 0: no bound */
 };
 
 /* What a query found: only the array of its kind is filled. Strings are the result's, `name` of steps
@@ -109,7 +110,8 @@ struct store_ops {
 	   `keep_events` events, in small transactions. */
 	void (*prune)(struct store *st, int64_t before_at, int keep_events);
 
-	/* Finishes what was submitted (their `done`s are called before this returns), then frees. Blocks. */
+	/* Finishes what was submitted, also by the `done`s it calls before it returns, then frees. Blocks. The
+	   loop must run once more, to let go of the store's handle, before it is closed. */
 	void (*close)(struct store *st);
 };
 
