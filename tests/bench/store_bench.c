@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
@@ -72,20 +73,32 @@ compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int64_t
+cpu_us(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) +
+	       u.ru_utime.tv_usec + u.ru_stime.tv_usec;
+}
+
 static void
-report(const char *what, int64_t *samples, int n, int64_t took_ns)
+report(const char *what, int64_t *samples, int n, int64_t took_ns, int64_t took_cpu_us)
 {
 	qsort(samples, (size_t)n, sizeof(*samples), compare);
-	printf("%-32s %8.0f /s   p50 %.3f   p99 %.3f   max %.3f ms   (n=%d)\n", what,
-	    n / (took_ns / 1e9), samples[n / 2] / 1e6,
-	    samples[(int64_t)n * 99 / 100] / 1e6, samples[n - 1] / 1e6, n);
+	printf(
+	    "%-26s %6.0f /s   p50 %.3f   p99 %.3f   max %.3f ms   CPU %.0f us   (n=%d)\n",
+	    what, n / (took_ns / 1e9), samples[n / 2] / 1e6,
+	    samples[(int64_t)n * 99 / 100] / 1e6, samples[n - 1] / 1e6,
+	    (double)took_cpu_us / n, n);
 }
 
 static void
 bare(const char *dir, int seconds, int64_t *samples)
 {
 	AUTO_FREE char *path = xasprintf("%s/bare.db", dir);
-	int64_t start, end;
+	int64_t start, end, cpu;
 	sqlite3_stmt *stmt;
 	sqlite3 *db;
 	int n = 0;
@@ -98,6 +111,7 @@ bare(const char *dir, int seconds, int64_t *samples)
 	    sqlite3_prepare_v2(db, "INSERT INTO t (x) VALUES ('x')", -1, &stmt, NULL) !=
 		SQLITE_OK)
 		die("bare SQLite", sqlite3_errmsg(db));
+	cpu = cpu_us();
 	start = now_ns();
 	end = start + seconds * INT64_C(1000000000);
 	while (now_ns() < end && n < SAMPLES_MAX) {
@@ -108,7 +122,7 @@ bare(const char *dir, int seconds, int64_t *samples)
 		sqlite3_reset(stmt);
 		samples[n++] = now_ns() - t;
 	}
-	report("bare SQLite FULL, one row", samples, n, now_ns() - start);
+	report("bare SQLite FULL, one row", samples, n, now_ns() - start, cpu_us() - cpu);
 	sqlite3_finalize(stmt);
 	sqlite3_close(db);
 }
@@ -256,7 +270,7 @@ remove_files(const char *dir)
 static void
 run(struct bench *b, uv_loop_t *loop, const char *what, int in_flight, int seconds)
 {
-	int64_t start = now_ns();
+	int64_t start = now_ns(), cpu = cpu_us();
 
 	b->n = 0;
 	b->end_ns = start + seconds * INT64_C(1000000000);
@@ -266,7 +280,7 @@ run(struct bench *b, uv_loop_t *loop, const char *what, int in_flight, int secon
 	}
 	while (now_ns() < b->end_ns)
 		uv_run(loop, UV_RUN_ONCE);
-	report(what, b->samples, b->n, now_ns() - start);
+	report(what, b->samples, b->n, now_ns() - start, cpu_us() - cpu);
 }
 
 int
