@@ -33,6 +33,7 @@ enum stmt_id {
 	STMT_ROLLBACK_TO,
 	STMT_PUT, /* one for each table */
 	STMT_MACHINE_IF = STMT_PUT + TABLE_MAX,
+	STMT_REQUEST_TAKEN,
 	STMT_POOL,
 	STMT_META,
 	STMT_QUERY, /* one for each kind of query */

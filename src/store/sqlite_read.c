@@ -21,6 +21,8 @@ static const struct {
 } queries[] = {
     [QUERY_RESERVATIONS] = {TABLE_RESERVATIONS,
 	"WHERE ?3 IN (uid, 4294967295) ORDER BY n DESC LIMIT ?5"},
+    [QUERY_GROUP] = {TABLE_RESERVATIONS,
+	"WHERE \"group\" = ?1 AND ?3 IN (uid, 4294967295) ORDER BY n"},
     [QUERY_RESERVATION] = {TABLE_RESERVATIONS,
 	"WHERE (" BY_KEY ") OR name = ?1"
 	" ORDER BY id = ?1 DESC, name = ?1 DESC, n DESC LIMIT ?5"},

@@ -156,47 +156,95 @@ put_rec(struct sqlite_conn *c, const struct store_rec *rec, struct err *err)
 	return BROKEN;
 }
 
-static bool
-may_be_refused(const struct store_rec *rec)
+/* Whether the reservation's request id is another's already. */
+static enum outcome
+check_request(struct sqlite_conn *c, const struct reservation *r, struct err *err)
 {
-	return (rec->kind == REC_MACHINE && rec->expect >= 0) ||
-	       (rec->kind == REC_RESERVATION && rec->reservation.request_id);
+	sqlite3_stmt *stmt = sqlite_stmt(c, STMT_REQUEST_TAKEN,
+	    "SELECT 1 FROM reservations WHERE uid = ?1 AND request_id = ?2 AND id <> ?3",
+	    err);
+	enum outcome out = APPLIED;
+	int rc;
+
+	if (!stmt)
+		return BROKEN;
+	sqlite3_bind_int64(stmt, 1, r->uid);
+	sqlite3_bind_text(stmt, 2, r->request_id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 3, r->id.s, -1, SQLITE_STATIC);
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		err_set(err, ERR_CONFLICT, "request_id");
+		out = REFUSED;
+	} else if (rc != SQLITE_DONE) {
+		sqlite_fail(c->db, err, "cannot save");
+		out = BROKEN;
+	}
+	sqlite3_reset(stmt);
+	return out;
 }
 
-static bool
-needs_savepoint(const struct store_tx *tx)
+/* What can be refused before anything is written is, and a guard that comes first writes nothing when it
+   fails: such a transaction, a claim for one, needs no savepoint, which would copy every page it
+   touches. */
+static enum outcome
+check(struct sqlite_conn *c, struct store_tx *tx, bool *ret_savepoint)
 {
-	if (!tx->first)
-		return false;
-	for (const struct store_rec *rec = tx->first->next; rec; rec = rec->next)
-		if (may_be_refused(rec))
-			return true;
-	return false;
+	int requests = 0, late_guards = 0;
+
+	for (const struct store_rec *rec = tx->first; rec; rec = rec->next) {
+		if (rec->kind == REC_RESERVATION && rec->reservation.request_id) {
+			enum outcome out = check_request(c, &rec->reservation, &tx->err);
+
+			if (out != APPLIED)
+				return out;
+			requests++;
+		}
+		late_guards +=
+		    rec != tx->first && rec->kind == REC_MACHINE && rec->expect >= 0;
+	}
+	*ret_savepoint = late_guards > 0 || requests > 1; /* two may be the same */
+	return APPLIED;
+}
+
+static enum outcome
+put_all(struct sqlite_conn *c, struct store_tx *tx)
+{
+	enum outcome out = APPLIED;
+
+	for (const struct store_rec *rec = tx->first; rec && out == APPLIED;
+	     rec = rec->next)
+		out = put_rec(c, rec, &tx->err);
+	return out;
+}
+
+static enum outcome
+put_all_or_none(struct sqlite_conn *c, struct store_tx *tx)
+{
+	enum outcome out;
+	struct err err;
+
+	if (run(c, STMT_SAVEPOINT, "SAVEPOINT tx", &tx->err) < 0)
+		return BROKEN;
+	out = put_all(c, tx);
+	if (out == BROKEN)
+		return BROKEN;
+	if ((out == REFUSED && run(c, STMT_ROLLBACK_TO, "ROLLBACK TO tx", &err) < 0) ||
+	    run(c, STMT_RELEASE, "RELEASE tx", &err) < 0) {
+		tx->err = err;
+		return BROKEN;
+	}
+	return out;
 }
 
 static enum outcome
 apply(struct sqlite_conn *c, struct store_tx *tx)
 {
-	bool savepoint = needs_savepoint(tx);
-	enum outcome out = APPLIED;
+	bool savepoint;
+	enum outcome out = check(c, tx, &savepoint);
 
-	if (savepoint && run(c, STMT_SAVEPOINT, "SAVEPOINT tx", &tx->err) < 0)
-		return BROKEN;
-	for (const struct store_rec *rec = tx->first; rec && out == APPLIED;
-	     rec = rec->next)
-		out = put_rec(c, rec, &tx->err);
-	if (!savepoint || out == BROKEN)
+	if (out != APPLIED)
 		return out;
-	if (out == REFUSED) {
-		struct err err;
-
-		if (run(c, STMT_ROLLBACK_TO, "ROLLBACK TO tx", &err) < 0) {
-			tx->err = err;
-			return BROKEN;
-		}
-		return run(c, STMT_RELEASE, "RELEASE tx", &err) < 0 ? BROKEN : REFUSED;
-	}
-	return run(c, STMT_RELEASE, "RELEASE tx", &tx->err) < 0 ? BROKEN : APPLIED;
+	return savepoint ? put_all_or_none(c, tx) : put_all(c, tx);
 }
 
 /* Conflicts too: they may have been with a row that is rolled back now. */

@@ -34,6 +34,12 @@ typedef void (*store_done_fn)(void *arg, const struct err *err);
    store_tx_new never fails; store_submit takes the transaction, store_tx_free is for one unsubmitted. */
 struct store_tx *store_tx_new(void);
 void store_tx_free(struct store_tx *tx);
+
+/* Whoever holds a reference has it freed with one more store_tx_free(). On the loop's thread only. */
+struct store_tx *store_tx_ref(struct store_tx *tx);
+
+/* Puts what `from` has of steps, events, pools and named values: all that is not a row with a state of its own. */
+void store_tx_absorb(struct store_tx *tx, const struct store_tx *from);
 void store_tx_machine(struct store_tx *tx, const struct machine *m);
 
 /* As store_tx_machine, and the transaction fails with ERR_CONFLICT unless the stored row is in `expect`:
@@ -53,6 +59,7 @@ void store_tx_meta(struct store_tx *tx, const char *key, const char *value);
 
 enum store_query_kind {
 	QUERY_RESERVATIONS,   /* ended ones too, newest first; uid or STORE_ANY_UID; at most `limit` */
+	QUERY_GROUP,          /* `key` = group's id, of `uid`; in order */
 	QUERY_RESERVATION,    /* `key` is an id, a name or a prefix of an id; at most `limit` */
 	QUERY_REQUEST,        /* `uid`, `key` = request_id: 0 or 1 */
 	QUERY_MACHINES,       /* `key` as above; ended ones too */

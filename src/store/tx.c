@@ -19,10 +19,17 @@ store_tx_free(struct store_tx *tx)
 {
 	struct arena_block *blocks;
 
-	if (!tx)
+	if (!tx || tx->refs-- > 0)
 		return;
 	blocks = tx->blocks; /* tx itself lies in them */
 	arena_free(&blocks);
+}
+
+struct store_tx *
+store_tx_ref(struct store_tx *tx)
+{
+	tx->refs++;
+	return tx;
 }
 
 static struct store_rec *
@@ -127,4 +134,28 @@ store_tx_meta(struct store_tx *tx, const char *key, const char *value)
 
 	rec->meta.key = arena_str(&tx->blocks, key);
 	rec->meta.value = arena_str(&tx->blocks, value);
+}
+
+void
+store_tx_absorb(struct store_tx *tx, const struct store_tx *from)
+{
+	for (const struct store_rec *rec = from->first; rec; rec = rec->next) {
+		switch (rec->kind) {
+		case REC_STEP:
+			store_tx_step(tx, &rec->step);
+			break;
+		case REC_EVENT:
+			store_tx_event(tx, &rec->event);
+			break;
+		case REC_POOL:
+			store_tx_pool(tx, rec->pool.name, rec->pool.settings);
+			break;
+		case REC_META:
+			store_tx_meta(tx, rec->meta.key, rec->meta.value);
+			break;
+		case REC_MACHINE:
+		case REC_RESERVATION:
+			break;
+		}
+	}
 }

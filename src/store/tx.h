@@ -35,6 +35,7 @@ struct store_tx {
 	struct store_rec *first;
 	struct store_rec **end;
 	struct arena_block *blocks; /* owned */
+	int refs;		    /* besides the first one */
 	/* for the backend's queue */
 	struct store_tx *next;
 	store_done_fn done;

@@ -404,6 +404,27 @@ test_request_id(void **state)
 	assert_found(QUERY_EVENTS, "", 9);
 }
 
+/* The same request id twice in one transaction, behind a row that was written. */
+static void
+test_request_id_twice_at_once(void **state)
+{
+	struct reservation r = sample_reservation("r-000000000001", "one");
+	struct store_tx *tx = store_tx_new();
+	struct event e = sample_event(1, "r-000000000001");
+	char request[] = "ci-17";
+	struct err err;
+
+	r.request_id = request;
+	store_tx_event(tx, &e);
+	store_tx_reservation(tx, &r);
+	r.id = sample_id("r-000000000002");
+	store_tx_reservation(tx, &r);
+	assert_int_equal(store_fixture_put(&fx, tx, &err), ERR_CONFLICT);
+	assert_string_equal(err.msg, "request_id");
+	assert_found(QUERY_RESERVATIONS, "", 9);
+	assert_found(QUERY_EVENTS, "", 9);
+}
+
 static void
 test_empty(void **state)
 {
@@ -795,6 +816,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_late_guard, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_request_id, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_request_id_twice_at_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_order, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_close_finishes, setup, teardown),
