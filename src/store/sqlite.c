@@ -398,12 +398,13 @@ on_wakeup_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-/* Everything submitted is done when this returns, also what its callbacks submitted. */
+/* Everything submitted is done when this returns, also what its callbacks submitted. Pruning can wait. */
 static void
 drain(struct sqlite_store *st)
 {
 	do {
 		pthread_mutex_lock(&st->mutex);
+		st->prune.wanted = false;
 		while (st->running && (st->txs.first || st->writing ||
 					  st->requests.first || st->reading))
 			pthread_cond_wait(&st->idle_cond, &st->mutex);

@@ -113,6 +113,10 @@ size_t sqlite_row_size(enum table_id table);
 
 /* ---- sqlite_schema.c ---- */
 
+/* When a row was over, at least 1; 0 while it is live. Both have an index. */
+#define MACHINE_OVER "iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0)"
+#define RESERVATION_OVER "iif(state = 'ended', max(ended_at, 1), 0)"
+
 /* Creates the tables or brings them up to date, each version in a transaction of its own.
  */
 int sqlite_schema_prepare(sqlite3 *db, struct err *err) ERR_CHECK;

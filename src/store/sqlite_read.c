@@ -252,12 +252,9 @@ sqlite_load(struct sqlite_conn *c, const struct store_loader *to, struct err *er
 	if (load_other(c, "SELECT key, value FROM meta", give_meta, to, err) < 0 ||
 	    load_other(c, "SELECT name, running, stopped, hibernated, max FROM pools",
 		give_pool, to, err) < 0 ||
-	    load_rows(c, TABLE_MACHINES,
-		"WHERE iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0) = 0 "
-		"ORDER BY n",
+	    load_rows(c, TABLE_MACHINES, "WHERE " MACHINE_OVER " = 0 ORDER BY n",
 		give_machine, to, err) < 0 ||
-	    load_rows(c, TABLE_RESERVATIONS,
-		"WHERE iif(state = 'ended', max(ended_at, 1), 0) = 0 ORDER BY n",
+	    load_rows(c, TABLE_RESERVATIONS, "WHERE " RESERVATION_OVER " = 0 ORDER BY n",
 		give_reservation, to, err) < 0 ||
 	    load_rows(c, TABLE_STEPS, "WHERE state = 'open' ORDER BY id", give_step, to,
 		err) < 0)

@@ -4,9 +4,8 @@
  * Tables and their history. A version, once released, never changes: what is new is a new
  * entry at the end, run on every database that is older.
  *
- * `over_at` in the indexes is 0 while a row is live: one index finds the live rows at
- * start and the old ones to prune, and a claim leaves it alone but for its one entry at
- * the front.
+ * What is indexed as "over" is 0 while a row is live: one index finds the live rows at start and
+ * the old ones to prune. Its expression stands in the schema: to change it is a new version.
  */
 
 #include "base/log.h"
@@ -17,28 +16,24 @@
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 
+/* clang-format off */
 static const char version_1[] =
     "CREATE TABLE machines ("
-    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pool TEXT, provider TEXT, "
-    "provider_ref TEXT,"
-    " state TEXT NOT NULL, tier TEXT NOT NULL, image TEXT, image_version TEXT, address "
-    "TEXT,"
-    " port INTEGER, reservation TEXT, error TEXT, output TEXT, created_at INTEGER,"
-    " ready_at INTEGER, claimed_at INTEGER, ended_at INTEGER);"
-    "CREATE INDEX machines_over ON machines"
-    " (iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0));"
+    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pool TEXT, provider TEXT,"
+    " provider_ref TEXT, state TEXT NOT NULL, tier TEXT NOT NULL, image TEXT,"
+    " image_version TEXT, address TEXT, port INTEGER, reservation TEXT, error TEXT,"
+    " output TEXT, created_at INTEGER, ready_at INTEGER, claimed_at INTEGER,"
+    " ended_at INTEGER);"
+    "CREATE INDEX machines_over ON machines (" MACHINE_OVER ");"
 
     "CREATE TABLE reservations ("
-    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, uid INTEGER NOT NULL, "
-    "user TEXT,"
-    " pool TEXT, state TEXT NOT NULL, reason TEXT, error TEXT, path TEXT, miss_reason "
-    "TEXT,"
-    " machine TEXT, public_keys TEXT, request_id TEXT, \"group\" TEXT, no_warm INTEGER,"
-    " no_wait INTEGER, hold_ms INTEGER, idle_ms INTEGER, serial INTEGER, created_at "
-    "INTEGER,"
-    " ready_at INTEGER, expires_at INTEGER, ended_at INTEGER, usd_per_hour REAL);"
-    "CREATE INDEX reservations_over ON reservations (iif(state = 'ended', max(ended_at, "
-    "1), 0));"
+    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, uid INTEGER NOT NULL,"
+    " user TEXT, pool TEXT, state TEXT NOT NULL, reason TEXT, error TEXT, path TEXT,"
+    " miss_reason TEXT, machine TEXT, public_keys TEXT, request_id TEXT, \"group\" TEXT,"
+    " no_warm INTEGER, no_wait INTEGER, hold_ms INTEGER, idle_ms INTEGER, serial INTEGER,"
+    " created_at INTEGER, ready_at INTEGER, expires_at INTEGER, ended_at INTEGER,"
+    " usd_per_hour REAL);"
+    "CREATE INDEX reservations_over ON reservations (" RESERVATION_OVER ");"
     "CREATE UNIQUE INDEX reservations_request ON reservations (uid, request_id)"
     " WHERE request_id IS NOT NULL;"
     "CREATE INDEX reservations_name ON reservations (name);"
@@ -51,18 +46,17 @@ static const char version_1[] =
     "CREATE INDEX steps_open ON steps (state) WHERE state = 'open';"
 
     "CREATE TABLE events ("
-    " seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT NOT NULL, id TEXT, name TEXT, state "
-    "TEXT,"
-    " other TEXT, uid INTEGER, detail TEXT);"
+    " seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT NOT NULL, id TEXT, name TEXT,"
+    " state TEXT, other TEXT, uid INTEGER, detail TEXT);"
 
     "CREATE TABLE pools ("
-    " name TEXT PRIMARY KEY, running INTEGER, stopped INTEGER, hibernated INTEGER, max "
-    "INTEGER)"
-    " WITHOUT ROWID;"
+    " name TEXT PRIMARY KEY, running INTEGER, stopped INTEGER, hibernated INTEGER,"
+    " max INTEGER) WITHOUT ROWID;"
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 
     /* Highest numbers that rows now pruned had: they are never given out again. */
     "CREATE TABLE high (what TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
+/* clang-format on */
 
 static const char *const versions[] = {version_1};
 

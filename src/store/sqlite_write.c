@@ -12,8 +12,9 @@
 #include "base/log.h"
 #include "store/sqlite_impl.h"
 
-#define PRUNE_SLICE "64" /* rows whose steps go with them, per commit */
-#define PRUNE_EVENTS 512 /* per commit */
+/* Rows per commit: what a claim may have to wait for. */
+#define PRUNE_SLICE "16"
+#define PRUNE_EVENTS "128"
 
 enum outcome { APPLIED, REFUSED, BROKEN };
 
@@ -279,52 +280,53 @@ sqlite_write_batch(struct sqlite_conn *c, struct store_tx *first)
 	}
 }
 
-/* Removes old rows of one table together with their steps; *ret_n grows by what was
- * removed. */
-static int
-prune_table(
-    sqlite3 *db, const char *table, const char *over, int64_t before_at, int *ret_n)
-{
-	char *sql = sqlite3_mprintf(
-	    "DELETE FROM steps WHERE subject IN (SELECT id FROM %s WHERE %s > 0 AND %s < "
-	    "%lld"
-	    " ORDER BY %s LIMIT " PRUNE_SLICE ");"
-	    "DELETE FROM %s WHERE n IN (SELECT n FROM %s WHERE %s > 0 AND %s < %lld"
-	    " ORDER BY %s LIMIT " PRUNE_SLICE ");",
-	    table, over, over, (long long)before_at, over, table, table, over, over,
-	    (long long)before_at, over);
-	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+/* The oldest of what is over, in the order of the index on it. */
+#define OLDEST(what, table, over)                                                        \
+	"(SELECT " what " FROM " table " WHERE " over                                    \
+	" BETWEEN 1 AND ?1 - 1 ORDER BY " over " LIMIT " PRUNE_SLICE ")"
+#define PRUNE_TABLE(table, over)                                                         \
+	"DELETE FROM steps WHERE subject IN " OLDEST("id", table, over),                 \
+	    "DELETE FROM " table " WHERE n IN " OLDEST("n", table, over)
 
-	sqlite3_free(sql);
-	*ret_n += sqlite3_changes(db);
-	return rc == SQLITE_OK ? 0 : -1;
-}
+/* In this order: steps go with the row they belong to. */
+static const char *const prune_statements[] = {
+    "INSERT INTO high SELECT 'step', max(id) FROM steps HAVING count(*)"
+    " ON CONFLICT (what) DO UPDATE SET value = max(value, excluded.value)",
+    "INSERT INTO high SELECT 'serial', max(serial) FROM " OLDEST(
+	"serial", "reservations", RESERVATION_OVER) " HAVING count(*)"
+						    " ON CONFLICT (what) DO UPDATE SET "
+						    "value = max(value, excluded.value)",
+    PRUNE_TABLE("reservations", RESERVATION_OVER),
+    PRUNE_TABLE("machines", MACHINE_OVER),
+    "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?2"
+    " AND seq < (SELECT min(seq) FROM events) + " PRUNE_EVENTS,
+};
 
-static int
-prune_events(sqlite3 *db, int keep, int *ret_n)
-{
-	char *sql = sqlite3_mprintf(
-	    "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - %d"
-	    " AND seq < (SELECT min(seq) FROM events) + %d",
-	    keep, PRUNE_EVENTS);
-	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
-
-	sqlite3_free(sql);
-	*ret_n += sqlite3_changes(db);
-	return rc == SQLITE_OK ? 0 : -1;
-}
+#define PRUNE_STATEMENTS (sizeof(prune_statements) / sizeof(prune_statements[0]))
+#define PRUNE_FIRST_DELETE 2
 
 static int
-keep_high(sqlite3 *db)
+prune_all(sqlite3 *db, const struct sqlite_prune *p, int *ret_n, struct err *err)
 {
-	return sqlite3_exec(db,
-		   "INSERT INTO high"
-		   " SELECT 'step', max(id) FROM steps HAVING count(*) UNION ALL"
-		   " SELECT 'serial', max(serial) FROM reservations HAVING count(*)"
-		   " ON CONFLICT (what) DO UPDATE SET value = max(value, excluded.value)",
-		   NULL, NULL, NULL) == SQLITE_OK
-		   ? 0
-		   : -1;
+	for (size_t i = 0; i < PRUNE_STATEMENTS; i++) {
+		sqlite3_stmt *stmt;
+		int rc = sqlite3_prepare_v2(db, prune_statements[i], -1, &stmt, NULL);
+
+		if (rc == SQLITE_OK) {
+			/* a parameter that a statement does not have is refused, harmlessly */
+			sqlite3_bind_int64(stmt, 1, p->before_at);
+			sqlite3_bind_int(stmt, 2, p->keep_events);
+			rc = sqlite3_step(stmt);
+		}
+		if (rc != SQLITE_DONE)
+			sqlite_fail(db, err, "cannot remove old rows");
+		sqlite3_finalize(stmt);
+		if (rc != SQLITE_DONE)
+			return -1;
+		if (i >= PRUNE_FIRST_DELETE)
+			*ret_n += sqlite3_changes(db);
+	}
+	return 0;
 }
 
 bool
@@ -333,22 +335,10 @@ sqlite_prune_slice(struct sqlite_conn *c, const struct sqlite_prune *p)
 	struct err err = {0};
 	int n = 0;
 
-	if (begin(c, &err) == 0) {
-		if (keep_high(c->db) == 0 &&
-		    prune_table(c->db, "reservations",
-			"iif(state = 'ended', max(ended_at, 1), 0)", p->before_at,
-			&n) == 0 &&
-		    prune_table(c->db, "machines",
-			"iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0)",
-			p->before_at, &n) == 0 &&
-		    prune_events(c->db, p->keep_events, &n) == 0) {
-			if (commit(c, &err) == 0)
-				return n > 0;
-		} else {
-			sqlite_fail(c->db, &err, "cannot remove old rows");
-		}
-		roll_back(c);
-	}
+	if (begin(c, &err) == 0 && prune_all(c->db, p, &n, &err) == 0 &&
+	    commit(c, &err) == 0)
+		return n > 0;
+	roll_back(c);
 	log_warn("%s; will be tried again with the next pruning", err.msg);
 	return false;
 }
