@@ -58,6 +58,10 @@ struct daemon {
 	int exit_code;
 };
 
+/* By this name from the runtime directory, where the daemon stands once it is not root: directories
+   above it may be closed to its user. */
+#define LAUNCHER_SOCKET "launcher.sock"
+
 /* ---- opening ---- */
 
 static int
@@ -128,7 +132,8 @@ open_core(struct daemon *d, struct err *err)
 		    core_provider_env(d->core, name, loop_uv(d->loop));
 		struct provider *p = NULL;
 
-		if (providers_open(c, &c->providers[i], &env, &p, err) < 0)
+		if (providers_open(c, &c->providers[i],
+			d->launcher.pid ? LAUNCHER_SOCKET : NULL, &env, &p, err) < 0)
 			return err_wrap(err, "provider '%s'", name);
 		core_add_provider(d->core, name, p);
 	}
@@ -155,7 +160,8 @@ open_sockets(struct daemon *d, struct err *err)
 			      .type = SOCK_SEQPACKET,
 			      .fd = d->launcher.socket,
 			      .mode = 0600,
-			      .uid = d->id.uid},
+			      .uid = d->id.uid,
+			      .ours = true},
 		&fd, err) < 0)
 		return -1;
 	return launcher_release(&d->launcher, err);
@@ -182,6 +188,8 @@ open_all(struct daemon *d, struct err *err)
 	if (open_state(d, err) < 0 || open_core(d, err) < 0 || privilege_raise(err) < 0 ||
 	    open_sockets(d, err) < 0)
 		return -1;
+	if (d->launcher.pid != 0 && chdir(c->runtime) < 0)
+		return err_errno(err, errno, "%s", c->runtime);
 	return privilege_drop(&d->id, err);
 }
 
@@ -268,7 +276,7 @@ on_hangup(void *arg, int signum)
 		if (fd < 0)
 			err_errno(&err, errno, "%s: cannot be opened", d->config_path);
 		on_configuration(d, fd, &err);
-	} else if (reload_ask(loop_uv(d->loop), d->launcher_path, on_configuration, d,
+	} else if (reload_ask(loop_uv(d->loop), LAUNCHER_SOCKET, on_configuration, d,
 		       &d->reload, &err) < 0) {
 		on_configuration(d, -1, &err);
 	}
@@ -335,7 +343,7 @@ daemon_open(
 
 	d->config = config;
 	d->config_path = xstrdup(config_path);
-	d->launcher_path = xasprintf("%s/launcher.sock", config->runtime);
+	d->launcher_path = xasprintf("%s/" LAUNCHER_SOCKET, config->runtime);
 	d->lock = d->api_fd = -1;
 	d->launcher = LAUNCHER_CHILD_NONE;
 	if (open_all(d, err) < 0 || start(d, err) < 0) {

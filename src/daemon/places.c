@@ -185,8 +185,8 @@ remove_stale(
 		    spec->path);
 	if (fd < 0)
 		return err_errno(err, errno, "socket %s", spec->path);
-	if (connect(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 &&
-	    errno == ECONNREFUSED) {
+	if (spec->ours || (connect(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 &&
+			      errno == ECONNREFUSED)) {
 		if (unlink(spec->path) < 0 && errno != ENOENT)
 			return err_errno(err, errno,
 			    "socket %s: the stale one cannot be removed", spec->path);

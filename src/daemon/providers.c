@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "daemon/config.h"
 #include "provider/fake.h"
+#include "provider/local/local.h"
 #include "provider/provider.h"
 
 static int
@@ -20,13 +21,32 @@ open_fake(const struct config *c, const struct config_provider *p,
 	return fake_provider_open(&opt, env, ret, err);
 }
 
+static int
+open_local(const struct config *c, const struct config_provider *p, const char *launcher,
+    const struct provider_env *env, struct provider **ret, struct err *err)
+{
+	if (!launcher) {
+		err_set(err, ERR_NOT_PERMITTED, "kind local needs root");
+		return err_hint(err, "start hearthd as root: it gives its privileges up");
+	}
+	return local_provider_open(
+	    &(struct local_options){
+		.launcher = launcher,
+		.runtime = ".", /* where the daemon stands: see daemon.c */
+		.network = p->local.network,
+	    },
+	    env, ret, err);
+}
+
 int
-providers_open(const struct config *c, const struct config_provider *p,
+providers_open(const struct config *c, const struct config_provider *p, const char *launcher,
     const struct provider_env *env, struct provider **ret, struct err *err)
 {
 	switch (p->kind) {
 	case PROVIDER_FAKE:
 		return open_fake(c, p, env, ret, err);
+	case PROVIDER_LOCAL:
+		return open_local(c, p, launcher, env, ret, err);
 	default:
 		return err_set(err, ERR_INVALID, "kind %s is not in this build",
 		    provider_kind_name(p->kind));

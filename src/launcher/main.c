@@ -326,8 +326,10 @@ accept_one(const struct launcher *l, int socket_fd, const sigset_t *signals)
 		return 0;
 	}
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
+		close(socket_fd); /* a long build must not keep the next launcher's place */
 		run_service(l, fd, signals);
+	}
 	if (pid < 0)
 		log_error(
 		    "serve a request: %s; the daemon will ask again", strerror(errno));

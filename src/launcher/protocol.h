@@ -9,7 +9,7 @@
  * its own alphabet, every number within the limits the launcher was started with. Both programs come
  * from one build, so the version is only a check.
  *
- * A request is followed by one or more replies: CREATE, KILL, OPEN_CONFIG one; LIST one per machine
+ * A request is followed by one or more replies: CREATE, KILL, OPEN_CONFIG one; FIND_IMAGE one; LIST one per machine
  * and a last one; BUILD_IMAGE one per progress step and a last one. `last` marks the last.
  */
 
@@ -29,6 +29,7 @@ enum launcher_op {
 	LAUNCHER_LIST,        /* every machine there is a trace of: alive or leftovers */
 	LAUNCHER_BUILD_IMAGE, /* builds a new version of image `image` and makes it current */
 	LAUNCHER_REMOVE_IMAGE,/* removes version `image_version` of `image`; refused while used */
+	LAUNCHER_FIND_IMAGE,  /* which version of `image` is current; ERR_NOT_FOUND: none is built */
 	LAUNCHER_OPEN_CONFIG, /* passes a read-only descriptor of the configuration file (SCM_RIGHTS) */
 };
 

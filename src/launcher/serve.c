@@ -122,6 +122,18 @@ serve_build_image(struct service *s, struct err *err)
 }
 
 static int
+serve_find_image(struct service *s, struct err *err)
+{
+	int fd;
+
+	memcpy(s->reply.image, s->q->image, sizeof(s->reply.image));
+	if (image_open(s->l, s->q->image, "", &fd, s->reply.image_version, err) < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+static int
 serve_remove_image(struct service *s, struct err *err)
 {
 	return image_remove(s->l, s->q->image, s->q->image_version, err);
@@ -146,6 +158,7 @@ static const struct {
     [LAUNCHER_LIST] = {serve_list, true},
     [LAUNCHER_BUILD_IMAGE] = {serve_build_image, true},
     [LAUNCHER_REMOVE_IMAGE] = {serve_remove_image, true},
+    [LAUNCHER_FIND_IMAGE] = {serve_find_image, true},
     [LAUNCHER_OPEN_CONFIG] = {serve_open_config, false},
 };
 

@@ -52,16 +52,17 @@ op_free(struct op *op)
 	free(op);
 }
 
-/* Answers and frees. */
+/* Answers and frees; when muted, at the close. */
 static void
 op_done(struct op *op, const struct err *err)
 {
 	provider_done_fn done = op->fn.done;
-	bool muted = op->fake->muted;
 	void *arg = op->arg;
 
+	if (op->fake->muted)
+		return;
 	op_free(op);
-	if (done && !muted)
+	if (done)
 		done(arg, err);
 }
 
@@ -69,36 +70,36 @@ static void
 op_launched(struct op *op, const char *ref, const struct err *err)
 {
 	provider_launch_fn done = op->fn.launch;
-	bool muted = op->fake->muted;
 	void *arg = op->arg;
 
+	if (op->fake->muted)
+		return;
 	op_free(op);
-	if (!muted)
-		done(arg, ref, err);
+	done(arg, ref, err);
 }
 
 static void
 op_set_up(struct op *op, int exit_code, const char *output, const struct err *err)
 {
 	provider_setup_fn done = op->fn.setup;
-	bool muted = op->fake->muted;
 	void *arg = op->arg;
 
+	if (op->fake->muted)
+		return;
 	op_free(op);
-	if (!muted)
-		done(arg, exit_code, output, err);
+	done(arg, exit_code, output, err);
 }
 
 static void
 op_listed(struct op *op, const struct sighting *all, int n, const struct err *err)
 {
 	provider_inventory_fn done = op->fn.inventory;
-	bool muted = op->fake->muted;
 	void *arg = op->arg;
 
+	if (op->fake->muted)
+		return;
 	op_free(op);
-	if (!muted)
-		done(arg, all, n, err);
+	done(arg, all, n, err);
 }
 
 static void
@@ -316,10 +317,8 @@ on_op(void *arg)
 {
 	struct op *op = arg;
 
-	if (op->fake->muted) {
-		op_free(op);
-		return;
-	}
+	if (op->fake->muted)
+		return; /* until the close */
 	if (op->failure.code != ERR_NONE) {
 		op_fail(op, &op->failure);
 		return;
@@ -519,6 +518,7 @@ fake_close(struct provider *p)
 {
 	struct fake *f = fake_of(p);
 
+	f->muted = false;
 	while (!list_empty(&f->ops))
 		op_refuse(list_entry(f->ops.next, struct op, link), ERR_CANCELLED,
 		    "the provider is closing");

@@ -71,7 +71,8 @@ void fake_fail_next(
 typedef void (*fake_effect_fn)(void *arg, enum fake_op op, const char *token);
 void fake_on_effect(struct provider *p, fake_effect_fn fn, void *arg);
 
-/* As if the daemon were killed now: nothing is called any more, not even by close. The world stays. */
+/* As if the daemon were killed now: nothing happens and nothing is called any more, until close has what
+   is pending answered ERR_CANCELLED. The world stays. */
 void fake_mute(struct provider *p);
 
 /* A machine dies: sighted DEAD, and left to be terminated. */

@@ -1,0 +1,828 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "provider/local/local.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/xalloc.h"
+#include "init/control.h"
+#include "launcher/protocol.h"
+#include "provider/local/contact.h"
+#include "provider/local/control.h"
+#include "provider/local/launcher_client.h"
+#include "ssh/banner.h"
+
+#define SSH_PORT 22
+#define CONTACT_MS 5000
+#define IMAGE_AGAIN_MS (60 * 1000)
+
+struct local {
+	struct provider p;
+	struct provider_env env;
+	struct launcher_client *launcher;
+	char *runtime;       /* owned */
+	struct map machines; /* token → struct lmachine */
+	struct list images;
+	struct list jobs;    /* setups and contacts under way */
+	uint8_t *slots;      /* owned: used or not; [0] is never used */
+	uint32_t n_slots, next_slot;
+	bool closing;
+};
+
+struct lmachine {
+	char id[LAUNCHER_ID_MAX];
+	struct local *l;
+	struct control *watch; /* owned; NULL: not connected */
+	struct list pushes;    /* deadlines sent, not yet confirmed */
+	uint32_t slot;
+	char address[16];
+	bool ready;
+	bool ending; /* a KILL is on its way: its end is no news */
+};
+
+struct limage {
+	struct list in_local;
+	struct local *l;
+	char *name;
+	struct timer again;
+	bool building;
+};
+
+/* ---- slots ---- */
+
+/* Round robin, so that an address is not used again while the host's connection tracking remembers it. */
+static uint32_t
+take_slot(struct local *l)
+{
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		uint32_t s = l->next_slot;
+
+		l->next_slot = l->next_slot % l->n_slots + 1;
+		if (!l->slots[s]) {
+			l->slots[s] = 1;
+			return s;
+		}
+	}
+	return 0;
+}
+
+static struct lmachine *
+machine_new(struct local *l, const char *id, uint32_t slot)
+{
+	struct lmachine *m = xnew(struct lmachine);
+
+	(void)snprintf(m->id, sizeof(m->id), "%s", id);
+	m->l = l;
+	m->slot = slot;
+	if (slot <= l->n_slots)
+		l->slots[slot] = 1;
+	list_init(&m->pushes);
+	map_put(&l->machines, m->id, m);
+	return m;
+}
+
+/* ---- sightings ---- */
+
+static void
+sight(struct lmachine *m, enum sighting_state state, int sessions)
+{
+	struct sighting s = {
+	    .token = m->id,
+	    .ref = m->id,
+	    .state = state,
+	    .address = m->address[0] ? m->address : NULL,
+	    .port = SSH_PORT,
+	    .sessions = sessions,
+	};
+
+	m->l->env.sighting(m->l->env.arg, &s);
+}
+
+/* ---- the connection that watches ---- */
+
+struct push {
+	struct list in_machine;
+	int awaited; /* packets sent whose "ok" has not come */
+	bool failed;
+	provider_done_fn done;
+	void *arg;
+};
+
+static void
+push_over(struct push *p, const struct err *err)
+{
+	list_remove(&p->in_machine);
+	p->done(p->arg, err);
+	free(p);
+}
+
+static void
+fail_pushes(struct lmachine *m, enum err_code code, const char *why)
+{
+	struct err err;
+
+	err_set(&err, code, "%s", why);
+	while (!list_empty(&m->pushes))
+		push_over(list_entry(m->pushes.next, struct push, in_machine), &err);
+}
+
+static void
+push_confirmed(struct lmachine *m, bool ok, const char *text)
+{
+	struct push *p;
+	struct err err = {0};
+
+	if (list_empty(&m->pushes))
+		return;
+	p = list_entry(m->pushes.next, struct push, in_machine);
+	p->failed = p->failed || !ok;
+	if (--p->awaited > 0)
+		return;
+	if (p->failed)
+		err_set(&err, ERR_INTERNAL, "hearth-init: %s", text);
+	push_over(p, &err);
+}
+
+static void
+machine_forget(struct lmachine *m)
+{
+	control_close(m->watch);
+	m->watch = NULL;
+	fail_pushes(m, m->l->closing ? ERR_CANCELLED : ERR_UNAVAILABLE, "the machine is gone");
+	map_remove(&m->l->machines, m->id);
+	if (m->slot <= m->l->n_slots)
+		m->l->slots[m->slot] = 0;
+	free(m);
+}
+
+static void
+heard(void *arg, char *text, size_t n)
+{
+	struct lmachine *m = arg;
+
+	if (!text) {
+		m->watch = NULL;
+		m->ready = false;
+		fail_pushes(m, ERR_UNAVAILABLE, "the machine ended");
+		if (!m->ending)
+			sight(m, SIGHTING_DEAD, -1);
+	} else if (strcmp(text, "ready") == 0) {
+		m->ready = true;
+		sight(m, SIGHTING_READY, -1);
+	} else if (strncmp(text, "sessions ", 9) == 0) {
+		sight(m, m->ready ? SIGHTING_READY : SIGHTING_STARTING, (int)strtol(text + 9, NULL, 10));
+	} else if (strcmp(text, "ok") == 0) {
+		push_confirmed(m, true, text);
+	} else if (strncmp(text, "error", 5) == 0) {
+		push_confirmed(m, false, text);
+	}
+}
+
+static int
+control_path(struct local *l, const char *id, char *out, size_t size, struct err *err)
+{
+	int n = snprintf(out, size, "%s/machines/%s/control.sock", l->runtime, id);
+
+	if (n < 0 || (size_t)n >= size)
+		return err_set(err, ERR_INVALID, "%s: too long for a socket's path", l->runtime);
+	return 0;
+}
+
+static int
+watch(struct lmachine *m, struct err *err)
+{
+	char path[128];
+
+	if (m->watch)
+		return 0;
+	if (control_path(m->l, m->id, path, sizeof(path), err) < 0 ||
+	    control_open(m->l->env.uv_loop, path, heard, m, &m->watch, err) < 0)
+		return -1;
+	if (control_send(m->watch, "watch", err) < 0) {
+		control_close(m->watch);
+		m->watch = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- calls whose answer is one `done` ---- */
+
+struct pending {
+	struct local *l;
+	char id[LAUNCHER_ID_MAX];
+	provider_done_fn done;
+	provider_launch_fn launched;
+	void *arg;
+	struct err err;
+	struct timer timer;
+};
+
+static struct pending *
+pending_new(struct local *l, const char *id, provider_done_fn done, void *arg)
+{
+	struct pending *p = xnew(struct pending);
+
+	p->l = l;
+	(void)snprintf(p->id, sizeof(p->id), "%s", id);
+	p->done = done;
+	p->arg = arg;
+	return p;
+}
+
+static void
+answer(void *arg)
+{
+	struct pending *p = arg;
+
+	if (p->launched)
+		p->launched(p->arg, p->err.code == ERR_NONE ? p->id : NULL, &p->err);
+	else
+		p->done(p->arg, &p->err);
+	free(p);
+}
+
+/* For what fails before anything was asked: the answer still comes from the loop. */
+static void
+answer_later(struct pending *p)
+{
+	timer_set(p->l->env.clock, &p->timer, 0, answer, p);
+}
+
+/* ---- launch ---- */
+
+static void
+launched(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct pending *p = arg;
+	struct local *l = p->l;
+	struct lmachine *m = map_get(&l->machines, p->id);
+
+	p->err = *err;
+	if (err->code == ERR_NONE && m) {
+		(void)snprintf(m->address, sizeof(m->address), "%s", r->address);
+		if (watch(m, &p->err) < 0)
+			err_wrap(&p->err, "the machine ended at once");
+	}
+	if (p->err.code != ERR_NONE && p->err.code != ERR_CANCELLED && m && r && r->error != ERR_NONE &&
+	    r->state == LAUNCHER_ABSENT) {
+		machine_forget(m); /* nothing was made: its slot is free */
+	}
+	answer(p);
+}
+
+static int
+copy_field(char *to, size_t size, const char *from, const char *what, struct err *err)
+{
+	size_t n = from ? strlen(from) : 0;
+
+	if (n >= size)
+		return err_set(err, ERR_INVALID, "%s: too long", what);
+	memcpy(to, from ? from : "", n + 1);
+	return 0;
+}
+
+static int
+fill_create(struct launcher_request *q, const struct launch_spec *s, struct err *err)
+{
+	q->op = LAUNCHER_CREATE;
+	q->pids_max = (uint32_t)s->pids_max;
+	q->memory_bytes = s->memory_bytes;
+	q->cpu_milli = (uint32_t)s->cpu_milli;
+	q->allow_nesting = s->nesting;
+	q->lease_s = (uint64_t)s->lease_s;
+	if (copy_field(q->id, sizeof(q->id), s->token, "id", err) < 0 ||
+	    copy_field(q->image, sizeof(q->image), s->image, "image", err) < 0 ||
+	    copy_field(q->image_version, sizeof(q->image_version), s->image_version, "image version", err) <
+	        0 ||
+	    copy_field(q->hostname, sizeof(q->hostname), s->hostname, "hostname", err) < 0 ||
+	    copy_field(q->host_key, sizeof(q->host_key), s->host_key, "host key", err) < 0 ||
+	    copy_field(q->host_cert, sizeof(q->host_cert), s->host_cert, "host certificate", err) < 0)
+		return -1;
+	return copy_field(q->user_ca, sizeof(q->user_ca), s->user_ca, "user CA", err);
+}
+
+static void
+local_launch(struct provider *pr, const struct launch_spec *s, provider_launch_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct pending *p = pending_new(l, s->token, NULL, arg);
+	struct lmachine *m = map_get(&l->machines, s->token);
+	struct launcher_request q = {0};
+
+	p->launched = done;
+	if (fill_create(&q, s, &p->err) < 0) {
+		answer_later(p);
+	} else if (!m && (q.slot = take_slot(l)) == 0) {
+		err_set(&p->err, ERR_NO_CAPACITY, "all %u addresses of the network are in use", l->n_slots);
+		answer_later(p);
+	} else {
+		if (!m)
+			m = machine_new(l, s->token, q.slot);
+		q.slot = m->slot;
+		launcher_client_call(l->launcher, &q, launched, p);
+	}
+	explicit_bzero(&q, sizeof(q));
+}
+
+/* ---- terminate ---- */
+
+static void
+killed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct pending *p = arg;
+	struct local *l = p->l;
+	struct lmachine *m = map_get(&l->machines, p->id);
+	struct sighting gone = {.token = p->id, .ref = p->id, .state = SIGHTING_GONE, .sessions = -1};
+	char id[LAUNCHER_ID_MAX];
+	bool ok = err->code == ERR_NONE;
+
+	p->err = *err;
+	if (m && ok)
+		machine_forget(m);
+	else if (m)
+		m->ending = false;
+	memcpy(id, p->id, sizeof(id));
+	gone.token = gone.ref = id;
+	answer(p);
+	if (ok)
+		l->env.sighting(l->env.arg, &gone);
+}
+
+static void
+local_terminate(struct provider *pr, const char *token, const char *ref, provider_done_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct pending *p = pending_new(l, token, done, arg);
+	struct lmachine *m = map_get(&l->machines, token);
+	struct launcher_request q = {.op = LAUNCHER_KILL};
+
+	if (copy_field(q.id, sizeof(q.id), token, "id", &p->err) < 0) {
+		answer_later(p);
+		return;
+	}
+	if (m)
+		m->ending = true;
+	launcher_client_call(l->launcher, &q, killed, p);
+}
+
+/* ---- deadline ---- */
+
+static void
+local_deadline(struct provider *pr, const char *token, const char *ref, int64_t seconds, const char *warning,
+    provider_done_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct lmachine *m = map_get(&l->machines, token);
+	char text[CONTROL_PACKET_MAX];
+	struct push *push;
+	struct err err = {0};
+
+	if (!m || watch(m, &err) < 0) {
+		struct pending *p = pending_new(l, token, done, arg);
+
+		err_set(&p->err, ERR_UNAVAILABLE, "the machine is gone");
+		answer_later(p);
+		return;
+	}
+	push = xnew(struct push);
+	push->awaited = 2;
+	push->done = done;
+	push->arg = arg;
+	list_push_back(&m->pushes, &push->in_machine);
+	(void)snprintf(text, sizeof(text), "warning %.*s", CONTROL_WARNING_MAX, warning);
+	if (control_send(m->watch, text, &err) == 0) {
+		(void)snprintf(text, sizeof(text), "deadline %lld", (long long)seconds);
+		if (control_send(m->watch, text, &err) == 0)
+			return;
+	}
+	/* the connection's end, which is on its way, answers */
+	log_debug("machine %s: %s", token, err.msg);
+}
+
+/* ---- setup and contact ---- */
+
+struct job {
+	struct list in_local;
+	struct local *l;
+	struct control *control; /* of a setup */
+	struct contact *contact;
+	struct buf output;
+	provider_setup_fn setup_done;
+	provider_done_fn contact_done;
+	void *arg;
+};
+
+static void
+job_free(struct job *j)
+{
+	list_remove(&j->in_local);
+	buf_fini(&j->output);
+	free(j);
+}
+
+static void
+setup_over(struct job *j, int exit_code, const struct err *err)
+{
+	char *out = buf_take(&j->output);
+
+	j->setup_done(j->arg, exit_code, out, err);
+	free(out);
+	job_free(j);
+}
+
+static void
+setup_heard(void *arg, char *text, size_t n)
+{
+	struct job *j = arg;
+	struct err err = {0};
+
+	if (!text) {
+		j->control = NULL;
+		err_set(&err, ERR_UNAVAILABLE, "the machine ended while the command ran");
+		setup_over(j, -1, &err);
+	} else if (n >= 4 && memcmp(text, "out ", 4) == 0) {
+		for (size_t i = 4; i < n; i++) /* it is kept and shown as text */
+			buf_char(&j->output, text[i] ? text[i] : '?');
+	} else if (strncmp(text, "exit ", 5) == 0 || strncmp(text, "error", 5) == 0) {
+		control_close(j->control);
+		if (text[1] == 'r')
+			err_set(&err, ERR_INTERNAL, "hearth-init: %.200s", text);
+		setup_over(j, text[1] == 'r' ? -1 : (int)strtol(text + 5, NULL, 10), &err);
+	}
+}
+
+struct refusal {
+	struct timer timer;
+	struct err err;
+	provider_setup_fn done;
+	void *arg;
+};
+
+static void
+refuse_setup(void *arg)
+{
+	struct refusal *r = arg;
+
+	r->done(r->arg, -1, "", &r->err);
+	free(r);
+}
+
+static void
+local_setup(struct provider *pr, const char *token, const char *ref, const char *command, int64_t timeout_ms,
+    provider_setup_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct job *j = xnew(struct job);
+	char path[128], text[CONTROL_PACKET_MAX + 1];
+	struct err err;
+	int n;
+
+	*j = (struct job){.l = l, .setup_done = done, .arg = arg, .output = BUF_INIT(CONTROL_OUTPUT_MAX)};
+	list_push_back(&l->jobs, &j->in_local);
+	n = snprintf(text, sizeof(text), "run %lld %s", (long long)((timeout_ms + 999) / 1000), command);
+	if (n >= (int)sizeof(text))
+		err_set(&err, ERR_TOO_LARGE, "the command is longer than %d bytes", CONTROL_PACKET_MAX - 32);
+	else if (control_path(l, token, path, sizeof(path), &err) == 0 &&
+	    control_open(l->env.uv_loop, path, setup_heard, j, &j->control, &err) == 0) {
+		if (control_send(j->control, text, &err) == 0)
+			return;
+		control_close(j->control);
+	}
+	struct refusal *r = xnew(struct refusal);
+
+	*r = (struct refusal){.err = err, .done = done, .arg = arg};
+	timer_set(l->env.clock, &r->timer, 0, refuse_setup, r);
+	job_free(j);
+}
+
+static void
+contacted(void *arg, const struct err *err)
+{
+	struct job *j = arg;
+
+	j->contact_done(j->arg, err);
+	job_free(j);
+}
+
+static void
+local_contact(struct provider *pr, const char *token, const char *address, int port, provider_done_fn done,
+    void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct job *j = xnew(struct job);
+
+	*j = (struct job){.l = l, .contact_done = done, .arg = arg};
+	list_push_back(&l->jobs, &j->in_local);
+	j->contact = contact_start(l->env.uv_loop, l->env.clock, address, port, CONTACT_MS, contacted, j);
+}
+
+/* ---- inventory ---- */
+
+struct listing {
+	struct local *l;
+	provider_inventory_fn done;
+	void *arg;
+	struct launcher_reply *all; /* owned */
+	int n, cap;
+};
+
+static void
+adopt(struct local *l, const struct launcher_reply *r)
+{
+	struct lmachine *m = map_get(&l->machines, r->id);
+	struct err err;
+
+	if (!m)
+		m = machine_new(l, r->id, r->slot);
+	(void)snprintf(m->address, sizeof(m->address), "%s", r->address);
+	if (r->state == LAUNCHER_ALIVE && !m->ending && watch(m, &err) < 0)
+		log_debug("machine %s: %s", m->id, err.msg);
+}
+
+static void
+inventory_over(struct listing *g, const struct err *err)
+{
+	struct sighting *all = xcalloc((size_t)g->n, sizeof(*all));
+
+	for (int i = 0; i < g->n; i++) {
+		struct launcher_reply *r = &g->all[i];
+		struct lmachine *m = map_get(&g->l->machines, r->id);
+
+		all[i] = (struct sighting){
+		    .token = r->id,
+		    .ref = r->id,
+		    .state = r->state == LAUNCHER_DEAD ? SIGHTING_DEAD
+		        : m && m->ready               ? SIGHTING_READY
+		                                      : SIGHTING_STARTING,
+		    .address = r->address[0] ? r->address : NULL,
+		    .port = SSH_PORT,
+		    .sessions = -1,
+		    .created_at = (int64_t)r->created_at_ms,
+		};
+	}
+	g->done(g->arg, all, err->code == ERR_NONE ? g->n : 0, err);
+	free(all);
+	free(g->all);
+	free(g);
+}
+
+static void
+listed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct listing *g = arg;
+
+	if (!last && r->id[0]) {
+		if (g->n == g->cap) {
+			g->cap = g->cap ? g->cap * 2 : 64;
+			g->all = xrealloc(g->all, sizeof(*g->all) * (size_t)g->cap);
+		}
+		g->all[g->n] = *r;
+		g->all[g->n].id[sizeof(r->id) - 1] = g->all[g->n].address[sizeof(r->address) - 1] = '\0';
+		adopt(g->l, &g->all[g->n]);
+		g->n++;
+	}
+	if (last)
+		inventory_over(g, err);
+}
+
+static void
+local_inventory(struct provider *pr, provider_inventory_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct launcher_request q = {.op = LAUNCHER_LIST};
+	struct listing *g = xnew(struct listing);
+
+	*g = (struct listing){.l = l, .done = done, .arg = arg};
+	launcher_client_call(l->launcher, &q, listed, g);
+}
+
+/* ---- images ---- */
+
+struct build {
+	struct local *l;
+	struct limage *i;
+	provider_done_fn done; /* NULL: nobody asked, the pool needs it */
+	void *arg;
+};
+
+static void look_up(struct limage *i);
+
+static void
+look_again(void *arg)
+{
+	look_up(arg);
+}
+
+static void
+built(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct build *b = arg;
+	struct limage *i = b->i;
+	struct local *l = b->l;
+
+	if (!last) {
+		l->env.image(l->env.arg, i->name, NULL, (int)r->percent, NULL);
+		return;
+	}
+	i->building = false;
+	if (err->code == ERR_NONE) {
+		l->env.image(l->env.arg, i->name, r->image_version, 100, NULL);
+	} else if (!l->closing) {
+		l->env.image(l->env.arg, i->name, NULL, -1, err->msg);
+		timer_set(l->env.clock, &i->again, IMAGE_AGAIN_MS, look_again, i);
+	}
+	if (b->done)
+		b->done(b->arg, err);
+	free(b);
+}
+
+static void
+build(struct limage *i, provider_done_fn done, void *arg)
+{
+	struct launcher_request q = {.op = LAUNCHER_BUILD_IMAGE};
+	struct build *b = xnew(struct build);
+
+	*b = (struct build){i->l, i, done, arg};
+	(void)snprintf(q.image, sizeof(q.image), "%s", i->name);
+	i->building = true;
+	timer_off(&i->again);
+	if (!done)
+		i->l->env.image(i->l->env.arg, i->name, NULL, 0, NULL);
+	launcher_client_call(i->l->launcher, &q, built, b);
+}
+
+static void
+looked_up(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct limage *i = arg;
+
+	if (err->code == ERR_NONE)
+		i->l->env.image(i->l->env.arg, i->name, r->image_version, 100, NULL);
+	else if (err->code == ERR_NOT_FOUND)
+		build(i, NULL, NULL);
+	else if (err->code != ERR_CANCELLED)
+		i->l->env.image(i->l->env.arg, i->name, NULL, -1, err->msg);
+	if (err->code != ERR_NONE && err->code != ERR_NOT_FOUND && err->code != ERR_CANCELLED)
+		timer_set(i->l->env.clock, &i->again, IMAGE_AGAIN_MS, look_again, i);
+}
+
+/* Which version is current; none is: it is built. */
+static void
+look_up(struct limage *i)
+{
+	struct launcher_request q = {.op = LAUNCHER_FIND_IMAGE};
+
+	(void)snprintf(q.image, sizeof(q.image), "%s", i->name);
+	launcher_client_call(i->l->launcher, &q, looked_up, i);
+}
+
+static struct limage *
+image_get(struct local *l, const char *name)
+{
+	struct limage *i;
+
+	list_for_each (i, &l->images, in_local)
+		if (strcmp(i->name, name) == 0)
+			return i;
+	i = xnew(struct limage);
+	i->l = l;
+	i->name = xstrdup(name);
+	list_push_back(&l->images, &i->in_local);
+	return i;
+}
+
+static void
+local_image(struct provider *pr, const char *name)
+{
+	struct limage *i = image_get((struct local *)pr, name);
+
+	if (!i->building)
+		look_up(i);
+}
+
+static void
+local_image_build(struct provider *pr, const char *name, provider_done_fn done, void *arg)
+{
+	build(image_get((struct local *)pr, name), done, arg);
+}
+
+static void
+image_removed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct pending *p = arg;
+
+	p->err = *err;
+	answer(p);
+}
+
+static void
+local_image_remove(struct provider *pr, const char *name, const char *version, provider_done_fn done,
+    void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct pending *p = pending_new(l, "", done, arg);
+	struct launcher_request q = {.op = LAUNCHER_REMOVE_IMAGE};
+
+	if (copy_field(q.image, sizeof(q.image), name, "image", &p->err) < 0 ||
+	    copy_field(q.image_version, sizeof(q.image_version), version, "version", &p->err) < 0)
+		answer_later(p);
+	else
+		launcher_client_call(l->launcher, &q, image_removed, p);
+}
+
+/* ---- open and close ---- */
+
+static void
+local_close(struct provider *pr)
+{
+	struct local *l = (struct local *)pr;
+	struct job *j, *jtmp;
+	struct limage *i, *itmp;
+	struct lmachine *m;
+	struct err err;
+	size_t at = 0;
+
+	l->closing = true;
+	err_set(&err, ERR_CANCELLED, "hearthd is stopping");
+	launcher_client_close(l->launcher);
+	list_for_each_safe (j, jtmp, &l->jobs, in_local)
+		if (j->contact) {
+			contact_cancel(j->contact); /* answers as its handle closes, in the loop */
+			list_remove(&j->in_local);
+		} else {
+			control_close(j->control);
+			setup_over(j, -1, &err);
+		}
+	while ((m = map_next(&l->machines, &at)))
+		machine_forget(m);
+	list_for_each_safe (i, itmp, &l->images, in_local) {
+		timer_off(&i->again);
+		free(i->name);
+		free(i);
+	}
+	map_fini(&l->machines);
+	free(l->slots);
+	free(l->runtime);
+	free(l);
+}
+
+static const struct provider_ops local_ops = {
+    .kind = "local",
+    .launch = local_launch,
+    .terminate = local_terminate,
+    .deadline = local_deadline,
+    .setup = local_setup,
+    .contact = local_contact,
+    .inventory = local_inventory,
+    .image = local_image,
+    .image_build = local_image_build,
+    .image_remove = local_image_remove,
+    .close = local_close,
+};
+
+static int
+count_slots(const char *network, uint32_t *ret, struct err *err)
+{
+	const char *slash = strchr(network, '/');
+	long bits = slash ? strtol(slash + 1, NULL, 10) : 0;
+	uint64_t n;
+
+	if (bits < 8 || bits > 30)
+		return err_set(err, ERR_INVALID, "network '%s': expected as in 10.213.0.0/16", network);
+	n = (1ull << (32 - bits)) / 2 - 2; /* a /31 each; the first and the last stay free */
+	*ret = n > LAUNCHER_SLOT_MAX ? LAUNCHER_SLOT_MAX : (uint32_t)n;
+	return 0;
+}
+
+int
+local_provider_open(const struct local_options *opt, const struct provider_env *env, struct provider **ret,
+    struct err *err)
+{
+	struct local *l;
+	uint32_t n = 0;
+
+	if (count_slots(opt->network, &n, err) < 0)
+		return -1;
+	l = xnew(struct local);
+	l->p = (struct provider){.ops = &local_ops, .sees_death = true};
+	l->env = *env;
+	l->runtime = xstrdup(opt->runtime);
+	l->launcher = launcher_client_new(env->uv_loop, opt->launcher);
+	l->n_slots = n;
+	l->slots = xcalloc(n + 1, 1);
+	l->next_slot = 1;
+	list_init(&l->images);
+	list_init(&l->jobs);
+	*ret = &l->p;
+	return 0;
+}
