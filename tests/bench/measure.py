@@ -87,7 +87,7 @@ def login(argv):
         seen += data
         if prompt is None and seen.rstrip(b"\x1b[?2004hl").endswith((b"$ ", b"# ")):
             prompt = (time.perf_counter() - began) * 1e3
-            os.write(terminal, b"exit\n")
+            os.write(terminal, b"exit 0\n")
     _, status = os.waitpid(pid, 0)
     took = (time.perf_counter() - began) * 1e3
     os.close(terminal)
