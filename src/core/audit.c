@@ -205,6 +205,15 @@ repair(struct auditing *a)
 static void look(void *arg);
 
 static void
+refuse(void *arg)
+{
+	struct auditing *a = arg;
+
+	a->done(a->arg, NULL, &a->err);
+	audit_free(a);
+}
+
+static void
 looked(void *arg, const struct sighting *all, int n, const struct err *err)
 {
 	struct asking *q = arg;
@@ -235,6 +244,11 @@ look(void *arg)
 	struct auditing *a = arg;
 	struct cprovider *pr;
 
+	if (a->core->closing) { /* the providers are closed, or about to be */
+		err_set(&a->err, ERR_UNAVAILABLE, "hearthd is stopping");
+		refuse(a);
+		return;
+	}
 	a->pending = 1;
 	list_for_each (pr, &a->core->providers, in_core) {
 		struct asking *q = xnew(struct asking);
@@ -245,15 +259,6 @@ look(void *arg)
 	}
 	if (--a->pending == 0)
 		report(a);
-}
-
-static void
-refuse(void *arg)
-{
-	struct auditing *a = arg;
-
-	a->done(a->arg, NULL, &a->err);
-	audit_free(a);
 }
 
 void

@@ -7,11 +7,15 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 
+/* What the store was asked to write, and what the reservation becomes when it has done so. */
 struct claim {
 	struct core *core;
 	struct id machine; /* by id: it may be gone when the answer comes */
 	struct creservation *r; /* stays: r->claiming holds it */
 	struct cpool *pool;
+	enum path path;
+	int64_t ready_at, expires_at, hold_ms;
+	double usd_per_hour;
 };
 
 struct cmachine *
@@ -30,7 +34,8 @@ claim_candidate(struct cpool *p, const char **ret_why)
 		else
 			return m;
 	}
-	*ret_why = old    ? "only machines of an old image or age are ready"
+	*ret_why = !p->provider->listed ? "the provider's inventory is not in yet"
+	    : old         ? "only machines of an old image or age are ready"
 	    : unseen      ? "no ready machine was seen alive within the last second"
 	    : p->n_launching ? "pool empty: its spares are still launching"
 	    : p->p.running == 0 ? "the pool keeps no spare machines"
@@ -43,23 +48,26 @@ struct verdict {
 	struct id machine;
 };
 
-/* The store says what became of a machine whose guard did not hold. */
+/* The store says what became of a machine whose guard did not hold. One that it has as launching is ours: the
+   row that says `ready` failed, and is written anew. */
 static void
 verdict_in(void *arg, const struct store_result *res, const struct err *err)
 {
 	struct verdict *v = arg;
 	struct cmachine *m = map_get(&v->core->machines, v->machine.s);
+	enum machine_state stored = res && res->n == 1 ? res->machines[0].state : MACHINE_LAUNCHING;
 
-	if (m && m->m.state == MACHINE_READY && err->code == ERR_NONE) {
-		if (res->n == 0) {
-			machine_end(m, "the store has lost it");
-		} else if (res->machines[0].state != MACHINE_READY) {
+	if (m && m->claiming) {
+		machine_set_claiming(m, false);
+		if (err->code == ERR_NONE && stored != MACHINE_READY && stored != MACHINE_LAUNCHING) {
 			log_warn("machine %s: the store has it as %s; leaving it alone", m->m.id.s,
-			    machine_state_name(res->machines[0].state));
+			    machine_state_name(stored));
+			pool_wake(m->pool);
 			machine_free(m);
 		} else {
-			list_remove(&m->in_pool);
-			list_push_front(&m->pool->ready, &m->in_pool);
+			if (stored == MACHINE_LAUNCHING)
+				core_save_machine(m);
+			pool_wake(m->pool);
 		}
 	}
 	free(v);
@@ -73,7 +81,53 @@ ask_store(struct cmachine *m)
 
 	*v = (struct verdict){m->core, m->m.id};
 	memcpy(q.key, m->m.id.s, sizeof(m->m.id.s));
-	m->core->store->ops->query(m->core->store, &q, verdict_in, v);
+	core_query(m->core, &q, verdict_in, v);
+}
+
+/* The claim is durable: memory follows the store. An extension may have come meanwhile. */
+static void
+won(const struct claim *cl, struct cmachine *m)
+{
+	struct creservation *r = cl->r;
+	bool first = !r->r.ready_at;
+
+	r->durable = true;
+	if (m && m->m.state == MACHINE_READY)
+		machine_claimed(m, r);
+	else if (m && m->reservation == r)
+		m->reservation = NULL; /* it died in that moment */
+	if (r->r.state != RESERVATION_ENDED) {
+		r->r.state = RESERVATION_ACTIVE;
+		r->r.path = cl->path;
+		r->r.machine = cl->machine;
+		r->r.ready_at = cl->ready_at;
+		r->r.expires_at = cl->expires_at + r->r.hold_ms - cl->hold_ms;
+		r->r.usd_per_hour = cl->usd_per_hour;
+	}
+	reservation_claimed(r, first);
+}
+
+/* The machine is as it was before, or the store is asked who has it. */
+static void
+lost(const struct claim *cl, struct cmachine *m, const struct err *err)
+{
+	struct creservation *r = cl->r;
+	bool conflict = err->code == ERR_CONFLICT;
+
+	if (conflict)
+		cl->core->n.conflicts++;
+	if (!m)
+		return;
+	if (conflict && r->launching == m)
+		r->launching = NULL;
+	if (m->reservation == r && r->launching != m)
+		machine_unreserve(m);
+	if (!m->claiming)
+		return;
+	if (conflict)
+		ask_store(m);
+	else
+		machine_set_claiming(m, false);
 }
 
 static void
@@ -84,25 +138,10 @@ claim_written(void *arg, const struct err *err)
 	struct cmachine *m = map_get(&cl->core->machines, cl->machine.s);
 
 	r->claiming = false;
-	cl->pool->n_claiming--;
 	if (err->code == ERR_NONE) {
-		r->durable = true;
-		if (m && m->m.state == MACHINE_READY)
-			machine_claimed(m, r);
-		reservation_claimed(r);
+		won(cl, m);
 	} else {
-		if (err->code == ERR_CONFLICT)
-			cl->core->n.conflicts++;
-		if (m && m->reservation == r && r->launching != m)
-			m->reservation = NULL;
-		if (m && m->m.state == MACHINE_READY) {
-			if (err->code == ERR_CONFLICT) {
-				ask_store(m);
-			} else {
-				list_remove(&m->in_pool);
-				list_push_front(&cl->pool->ready, &m->in_pool);
-			}
-		}
+		lost(cl, m, err);
 		reservation_claim_failed(r, err);
 	}
 	pool_wake(cl->pool);
@@ -116,38 +155,33 @@ claim_start(struct creservation *r, struct cmachine *m)
 	struct cwrite *w = cwrite_new(c);
 	struct claim *cl = xnew(struct claim);
 	struct machine mrow = m->m; /* as they will be; strings are borrowed for the copy */
-	enum reservation_state before = r->r.state;
-	struct id no_machine = r->r.machine;
+	struct reservation row = r->r;
 	int64_t now = clock_wall_ms(c->clock);
-	bool warm = r->launching != m;
 
-	*cl = (struct claim){c, m->m.id, r, r->pool};
 	mrow.state = MACHINE_CLAIMED;
 	mrow.reservation = r->r.id;
 	mrow.claimed_at = now;
 	store_tx_machine_if(w->tx, &mrow, MACHINE_READY);
 
-	if (r->r.path == PATH_NONE)
-		r->r.path = warm ? PATH_WARM : PATH_COLD;
-	r->r.machine = m->m.id;
-	r->r.state = RESERVATION_ACTIVE;
-	if (!r->r.expires_at)
-		r->r.expires_at = now + r->r.hold_ms;
-	if (!r->r.ready_at)
-		r->r.ready_at = now;
-	r->r.usd_per_hour = machine_cost(r->pool, 0, 3600000);
-	store_tx_reservation(w->tx, &r->r);
+	if (row.path == PATH_NONE)
+		row.path = r->launching == m ? PATH_COLD : PATH_WARM;
+	row.machine = m->m.id;
+	row.state = RESERVATION_ACTIVE;
+	if (!row.expires_at)
+		row.expires_at = now + row.hold_ms;
+	if (!row.ready_at)
+		row.ready_at = now;
+	row.usd_per_hour = machine_cost(r->pool, 0, 3600000);
+	store_tx_reservation(w->tx, &row);
 	plan_run_prepare(r->run, HOLD_STEP_CLAIM, w->tx);
 	plan_run_prepare(r->run, HOLD_STEP_DEADLINE, w->tx);
 	m->reservation = r;
 	core_event_machine_as(c, w, m, &mrow);
-	core_event_reservation(c, w, r, path_name(r->r.path));
-	r->r.state = before; /* until it is durable */
-	r->r.machine = no_machine;
+	core_event_reservation(c, w, &row, path_name(row.path));
 
+	*cl = (struct claim){c, m->m.id, r, r->pool, row.path, row.ready_at, row.expires_at,
+	    row.hold_ms, row.usd_per_hour};
 	r->claiming = true;
-	list_remove(&m->in_pool);
-	list_push_back(&r->pool->claiming, &m->in_pool);
-	r->pool->n_claiming++;
+	machine_set_claiming(m, true);
 	cwrite_submit(c, w, claim_written, cl);
 }

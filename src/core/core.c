@@ -24,6 +24,7 @@ core_new(const struct core_options *opt)
 	list_init(&c->live);
 	list_init(&c->deferred);
 	list_init(&c->audits);
+	c->failed_end = &c->failed;
 	c->user_ca_line = ssh_ca_public_line(opt->user_ca);
 	return c;
 }
@@ -317,7 +318,7 @@ find_machine(void *arg)
 	} else if (op->who.operator_) {
 		memcpy(q.key, op->key, sizeof(op->key));
 		core_flush(op->core);
-		op->core->store->ops->query(op->core->store, &q, machine_stored, op);
+		core_query(op->core, &q, machine_stored, op);
 	} else {
 		machine_fail(op, ERR_NOT_FOUND, "no machine");
 	}

@@ -58,6 +58,8 @@ struct cmachine {
 	int end_attempts;
 	struct timer timer;               /* bounds the wait for ready, paces the end's retries */
 	int setup_next;                   /* next setup command */
+	bool claiming;                    /* READY, and a claim on its way to the store, or its verdict */
+	bool outdated;                    /* made before its pool's settings changed */
 };
 
 struct certs;
@@ -81,11 +83,13 @@ struct creservation {
 	struct timer push_again;
 	struct plan_run *push;   /* owned reference: a deadline on its way after an extension */
 	int64_t idle_since_ms;
+	int64_t pushed_offset_ms; /* wall clock less clock when the machine was told its deadline */
 	int position;            /* in line, 1 is next: as of the last look at the line */
 	int launches;            /* cold launches made for it that failed */
 	int swaps;
 	bool durable;            /* the store has it */
 	bool claiming;           /* a claim is on its way to the store */
+	bool unsaved;            /* changed while claiming: saved when the claim is over */
 	bool end_durable;        /* ENDED, and the store knows */
 	struct reserve_op *op;   /* borrowed: the request it was made by, until that is answered */
 	bool settled;            /* the request has counted it */
@@ -125,7 +129,7 @@ struct cpool {
 	int64_t samples[LAUNCH_SAMPLES]; /* ms of the last launches */
 	int n_samples;
 	char shape[SHAPE_MAX]; /* of the settings that a machine is made by */
-	int64_t shaped_at;   /* machines made before are replaced */
+	int64_t shaped_at;   /* when the shape became what it is; older machines are replaced */
 	int64_t spend_day;   /* days since 1970 */
 	double spent_usd;    /* that day, by machines that have ended */
 };
@@ -134,7 +138,8 @@ struct event_node;
 
 /* The transaction that gathers what this round of the loop changes. */
 struct cwrite {
-	struct store_tx *tx;
+	struct cwrite *next;   /* of those that failed */
+	struct store_tx *tx;   /* a reference, until it is durable */
 	struct event_node *events;
 	struct event_node **events_end;
 	struct cthen *thens;
@@ -148,6 +153,10 @@ struct counters {
 	uint64_t active_ms_sum, active_ms_n;
 	uint64_t active_ms_bucket[10];
 };
+
+/* After a refused write nothing but one rewrite of all that is known is sent to the store, once a second:
+   what the store has is then consistent, if old, and events keep their order. */
+enum store_health { STORE_WRITES, STORE_REFUSES, STORE_REWRITES };
 
 struct core {
 	struct core_options opt;
@@ -164,7 +173,10 @@ struct core {
 	uint64_t last_serial;
 	struct cwrite *pending;
 	struct timer flush;
-	struct timer rewrite;      /* on: the store refused a write; everything is written anew */
+	enum store_health health;
+	struct timer rewrite;      /* on while STORE_REFUSES */
+	struct cwrite *failed, **failed_end; /* gathered ones that the store refused, oldest first */
+	struct err refused;        /* why */
 	struct list deferred;
 	struct timer defer;
 	struct counters n;
@@ -197,13 +209,19 @@ void core_flush(struct core *c);
 struct cwrite *cwrite_new(struct core *c);
 void cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg);
 
+/* As the store's query; answers with an error once the store is closed. */
+void core_query(struct core *c, const struct store_query *q, store_query_fn done, void *arg);
+
+/* False while the store refuses writes. */
+bool core_can_write(const struct core *c);
+
 /* Puts the event of a change into a write (NULL: core_tx's). */
 void core_event_machine_as(struct core *c, struct cwrite *w, const struct cmachine *m, const struct machine *row);
-void core_event_reservation(struct core *c, struct cwrite *w, const struct creservation *r, const char *detail);
+void core_event_reservation(struct core *c, struct cwrite *w, const struct reservation *row, const char *detail);
 void core_event_pool(struct core *c, const struct cpool *p, const char *state, const char *detail);
 
 void core_save_machine(struct cmachine *m);          /* row and event into core_tx */
-void core_save_reservation(struct creservation *r);  /* likewise */
+void core_save_reservation(struct creservation *r);  /* likewise; while a claim is under way, after it */
 
 int64_t core_next_step(struct core *c);
 
@@ -231,6 +249,10 @@ const struct plan *machine_plan_of(const char *step);
 
 /* The claim is durable: from the claiming list to the claimed one. The row is the claim's own. */
 void machine_claimed(struct cmachine *m, struct creservation *r);
+void machine_set_claiming(struct cmachine *m, bool claiming); /* READY: between the two lists */
+
+/* Its reservation no longer waits for it, or has not got it: a spare again. */
+void machine_unreserve(struct cmachine *m);
 void machine_sighted(struct cmachine *m, const struct sighting *s);
 struct cmachine *machine_new(struct cpool *p, const struct machine *row); /* in memory; row copied */
 void machine_free(struct cmachine *m);
@@ -259,7 +281,7 @@ void reservation_free(struct creservation *r);
 /* Nothing ready for it: waits in its pool's line, where pool.c serves it. */
 void reservation_wait_in_line(struct creservation *r, const char *miss_reason);
 void reservation_moved(struct creservation *r, enum reservation_state to); /* row, event, waiters */
-void reservation_claimed(struct creservation *r);
+void reservation_claimed(struct creservation *r, bool first); /* first: it was never active before */
 void reservation_claim_failed(struct creservation *r, const struct err *err);
 void reservation_machine_gone(struct creservation *r, const char *why); /* its machine died */
 void reservation_launch_failed(struct creservation *r, const char *why);

@@ -17,6 +17,7 @@
 #define SEEN_WITHIN_MS 1000
 #define FAILED_KEPT 5
 #define LEASE_SLACK_S 3600
+#define OVER_AGAIN_MS 1000
 #define BACKDATE_S 300 /* clocks differ */
 
 static const struct plan launch_plan, end_plan;
@@ -33,10 +34,11 @@ machine_place(struct cmachine *m)
 {
 	switch (m->m.state) {
 	case MACHINE_READY:
-		return &m->pool->ready;
+		return m->claiming ? &m->pool->claiming : &m->pool->ready;
 	case MACHINE_CLAIMED:
 		return &m->pool->claimed;
 	case MACHINE_TERMINATING:
+	case MACHINE_TERMINATED:
 		return &m->pool->ending;
 	case MACHINE_FAILED:
 		return m->run || timer_is_on(&m->timer) ? &m->pool->ending : &m->pool->failed;
@@ -64,8 +66,32 @@ place(struct cmachine *m, struct list *was)
 	if (was)
 		--*count_of(m->pool, was);
 	++*count_of(m->pool, now);
+	m->pool->n_claiming += (now == &m->pool->claiming) - (was == &m->pool->claiming);
 	list_remove(&m->in_pool);
 	list_push_back(now, &m->in_pool);
+}
+
+void
+machine_set_claiming(struct cmachine *m, bool claiming)
+{
+	struct list *was = machine_place(m);
+
+	m->claiming = claiming;
+	place(m, was);
+	if (!claiming && m->m.state == MACHINE_READY) { /* it was the oldest, and is again */
+		list_remove(&m->in_pool);
+		list_push_front(&m->pool->ready, &m->in_pool);
+	}
+}
+
+void
+machine_unreserve(struct cmachine *m)
+{
+	m->reservation = NULL;
+	if (!id_empty(&m->m.reservation)) {
+		m->m.reservation = (struct id){{0}};
+		core_save_machine(m);
+	}
 }
 
 void
@@ -77,6 +103,7 @@ machine_move(struct cmachine *m, enum machine_state to)
 	log_debug("machine %s: %s -> %s", m->m.id.s, machine_state_name(m->m.state),
 	    machine_state_name(to));
 	m->m.state = to;
+	m->claiming = false;
 	if (to == MACHINE_TERMINATED || to == MACHINE_FAILED)
 		m->m.ended_at = clock_wall_ms(m->core->clock);
 	place(m, was);
@@ -95,6 +122,7 @@ machine_new(struct cpool *p, const struct machine *row)
 	m->sessions = -1;
 	m->born_ms = clock_now_ms(p->core->clock) -
 	    (clock_wall_ms(p->core->clock) - row->created_at);
+	m->outdated = row->created_at < p->shaped_at;
 	list_init(&m->in_pool);
 	place(m, NULL);
 	map_put(&p->core->machines, m->m.id.s, m);
@@ -105,6 +133,7 @@ void
 machine_free(struct cmachine *m)
 {
 	--*count_of(m->pool, machine_place(m));
+	m->pool->n_claiming -= machine_place(m) == &m->pool->claiming;
 	list_remove(&m->in_pool);
 	plan_run_drop(m->run);
 	timer_off(&m->timer);
@@ -116,8 +145,10 @@ machine_free(struct cmachine *m)
 bool
 machine_healthy(const struct cmachine *m)
 {
-	return m->pool->provider->p->sees_death ||
-	    clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS;
+	/* never seen: it is in the store, and the start's inventory has not come */
+	return m->last_seen_ms &&
+	    (m->pool->provider->p->sees_death ||
+	        clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS);
 }
 
 bool
@@ -129,7 +160,7 @@ machine_current(const struct cmachine *m)
 	if (p->image->version && m->m.image_version &&
 	    strcmp(p->image->version, m->m.image_version) != 0)
 		return false;
-	return m->m.created_at >= p->shaped_at && strcmp(m->m.image, p->p.image) == 0 &&
+	return !m->outdated && strcmp(m->m.image, p->p.image) == 0 &&
 	    (!p->p.max_age_ms || age < p->p.max_age_ms);
 }
 
@@ -164,6 +195,7 @@ machine_launch(struct cpool *p, struct creservation *r)
 	};
 	struct cmachine *m = machine_new(p, &row);
 
+	m->outdated = false; /* even where the wall clock was set back */
 	m->reservation = r;
 	if (r) {
 		m->m.reservation = r->r.id;
@@ -284,7 +316,8 @@ setup_answered(void *arg, int exit_code, const char *output, const struct err *w
 		} else {
 			if (why->code == ERR_NONE)
 				err_set(&err, ERR_INTERNAL, "setup command %d exited %d: %.80s",
-				    i + 1, exit_code, m->pool->p.setup[i]);
+				    i + 1, exit_code,
+				    i < m->pool->p.n_setup ? m->pool->p.setup[i] : "since changed");
 			else {
 				err = *why;
 				err_wrap(&err, "setup command %d", i + 1);
@@ -336,7 +369,7 @@ disown(struct cmachine *m)
 
 	if (r && r->launching == m) {
 		r->launching = NULL;
-		m->reservation = NULL;
+		m->reservation = NULL; /* the row keeps it: whom it was made for */
 		return r;
 	}
 	return NULL;
@@ -353,7 +386,7 @@ launch_finished(struct plan_run *run, const struct err *err)
 		plan_run_drop(m->run);
 		m->run = NULL;
 		m->m.ready_at = clock_wall_ms(m->core->clock);
-		pool_launch_ok(m->pool, m->m.ready_at - m->m.created_at);
+		pool_launch_ok(m->pool, clock_now_ms(m->core->clock) - m->born_ms);
 		m->pool->look_for_old = m->pool->look_for_old || !machine_current(m);
 		machine_move(m, MACHINE_READY);
 		return;
@@ -456,35 +489,68 @@ end_again(void *arg)
 	begin_end(arg);
 }
 
-/* Out of memory with it, except for the last few that failed: `machine show` explains them. */
+static void over_again(void *arg);
+
+static void
+over_durable(void *arg, const struct err *err)
+{
+	struct core *c = ((struct id_of *)arg)->core;
+	struct cmachine *m = map_get(&c->machines, ((struct id_of *)arg)->id.s);
+	struct cpool *p;
+	struct creservation *r;
+
+	free(arg);
+	if (!m || c->closing)
+		return;
+	if (err->code != ERR_NONE) {
+		timer_set(c->clock, &m->timer, OVER_AGAIN_MS, over_again, m);
+		return;
+	}
+	p = m->pool;
+	r = m->reservation;
+	if (r && r->machine == m)
+		r->machine = NULL;
+	machine_free(m);
+	if (r)
+		reservation_undone(r);
+	pool_wake(p);
+}
+
+static void
+save_over(struct cmachine *m)
+{
+	struct id_of *id = xnew(struct id_of);
+
+	*id = (struct id_of){m->core, m->m.id};
+	core_tx_then(m->core, over_durable, id);
+}
+
+static void
+over_again(void *arg)
+{
+	save_over(arg); /* the row itself is in the rewrite */
+}
+
+/* Nothing is left of it: out of memory with it once that is durable, except for the last few that failed:
+   `machine show` explains them. */
 static void
 machine_over(struct cmachine *m)
 {
 	struct cpool *p = m->pool;
-	struct creservation *r = m->reservation;
 
 	pool_spent(p, &m->m);
-	m->reservation = NULL;
-	if (m->m.state == MACHINE_FAILED) {
-		--p->n_ending;
-		++p->n_failed;
-		list_remove(&m->in_pool);
-		list_push_back(&p->failed, &m->in_pool);
-		m = p->n_failed > FAILED_KEPT
-		    ? list_entry(p->failed.next, struct cmachine, in_pool)
-		    : NULL;
-	} else {
-		m->m.state = MACHINE_TERMINATED;
-		m->m.ended_at = clock_wall_ms(m->core->clock);
-		core_save_machine(m);
-		m->m.state = MACHINE_TERMINATING; /* still on that list, until freed below */
+	if (m->m.state != MACHINE_FAILED) {
+		machine_move(m, MACHINE_TERMINATED);
+		save_over(m);
+		return;
 	}
-	if (r && r->machine == m)
-		r->machine = NULL;
-	if (m)
-		machine_free(m);
-	if (r)
-		reservation_undone(r);
+	m->reservation = NULL;
+	--p->n_ending;
+	++p->n_failed;
+	list_remove(&m->in_pool);
+	list_push_back(&p->failed, &m->in_pool);
+	if (p->n_failed > FAILED_KEPT)
+		machine_free(list_entry(p->failed.next, struct cmachine, in_pool));
 	pool_wake(p);
 }
 
@@ -578,7 +644,7 @@ died(struct cmachine *m, const struct sighting *s)
 
 	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s", s->error ? ": " : "",
 	    s->error ? s->error : "");
-	m->gone = s->state == SIGHTING_GONE;
+	m->gone = m->gone || s->state == SIGHTING_GONE;
 	if (state == MACHINE_LAUNCHING) {
 		err_set(&err, ERR_UNAVAILABLE, "%s", why);
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
@@ -600,6 +666,8 @@ died(struct cmachine *m, const struct sighting *s)
 	} else if (m->gone && m->run && m->run->plan == &end_plan) {
 		if (plan_step_running(m->run, END_STEP_GONE))
 			plan_step_done(m->run, END_STEP_GONE, NULL, s->resolution_ms);
+	} else if (m->gone && !m->run && state != MACHINE_TERMINATED && timer_is_on(&m->timer)) {
+		begin_end(m); /* between two attempts: the next one has nothing left to do */
 	}
 }
 
@@ -627,6 +695,8 @@ machine_sighted(struct cmachine *m, const struct sighting *s)
 	switch (s->state) {
 	case SIGHTING_READY:
 		m->seen_ready = true;
+		if (m->m.state == MACHINE_READY && m->pool->n_waiting > 0)
+			pool_wake(m->pool);
 		if (m->m.state == MACHINE_LAUNCHING && m->run && m->run->plan == &launch_plan &&
 		    plan_step_running(m->run, LAUNCH_STEP_READY))
 			plan_step_done(m->run, LAUNCH_STEP_READY, NULL, s->resolution_ms);
@@ -646,6 +716,7 @@ machine_claimed(struct cmachine *m, struct creservation *r)
 	struct list *was = machine_place(m);
 
 	m->m.state = MACHINE_CLAIMED;
+	m->claiming = false;
 	m->m.reservation = r->r.id;
 	m->m.claimed_at = clock_wall_ms(m->core->clock);
 	m->reservation = r;

@@ -186,6 +186,19 @@ end_row(struct plan_run *run, int i, enum step_state state, const char *error)
 }
 
 void
+plan_run_abandon(struct plan_run *run, const char *why)
+{
+	if (!run)
+		return;
+	for (int i = 0; !run->over && i < run->plan->n; i++)
+		if (run->state[i] == RUN_STARTED || run->state[i] == RUN_INTENT) {
+			run->state[i] = RUN_FAILED;
+			end_row(run, i, STEP_FAILED, why);
+		}
+	plan_run_drop(run);
+}
+
+void
 plan_step_done(struct plan_run *run, int i, const char *resource, int resolution_ms)
 {
 	if (run->over || run->state[i] == RUN_DONE)

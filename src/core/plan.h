@@ -69,6 +69,9 @@ void plan_run_unref(struct plan_run *run);
 /* The subject is done with it: no `finished` will be called. Drops the subject's reference; NULL is fine. */
 void plan_run_drop(struct plan_run *run);
 
+/* As drop, where the journal has open steps of it: they are closed as failed, and nothing is undone. */
+void plan_run_abandon(struct plan_run *run, const char *why);
+
 /* Before plan_run_start: this step is not part of this run (counts as done), or has been done already. */
 void plan_run_skip(struct plan_run *run, int i);
 

@@ -14,6 +14,8 @@
 #define LAUNCHING_MAX 128 /* of one pool at a time: the provider is not helped by more */
 #define DAY_MS 86400000
 
+static const char over_budget[] = "the budget for today is spent; it starts again at 00:00 UTC";
+
 static void reconcile(void *arg);
 
 struct cpool *
@@ -69,7 +71,7 @@ pool_line_without_launch(const struct cpool *p)
 	int n = 0;
 
 	list_for_each (r, &p->waiting, in_pool)
-		n += !r->launching && !r->claiming;
+		n += !r->launching;
 	return n;
 }
 
@@ -156,7 +158,8 @@ spent_today(struct cpool *p)
 	usd = p->spent_usd;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_for_each (m, lists[i], in_pool)
-			usd += cost_today(p, &m->m);
+			if (m->m.state != MACHINE_TERMINATED) /* counted as spent already */
+				usd += cost_today(p, &m->m);
 	return usd;
 }
 
@@ -220,6 +223,8 @@ pool_may_launch(struct cpool *p, const char **ret_why)
 {
 	if (p->gone)
 		*ret_why = "the pool is no longer configured";
+	else if (!core_can_write(p->core))
+		*ret_why = "the store cannot be written";
 	else if (!p->provider->listed)
 		*ret_why = "the provider's inventory is not in yet";
 	else if (p->image->error && !p->image->version)
@@ -264,6 +269,20 @@ take_over_launch(struct creservation *r)
 	return false;
 }
 
+/* A pool that is gone launches nothing any more: only those a launch is made for are still served. */
+static void
+dismiss_line(struct cpool *p)
+{
+	struct creservation *r, *tmp;
+
+	list_for_each_safe (r, tmp, &p->waiting, in_pool)
+		if (r->durable && !r->launching) {
+			reservation_end(r, END_FAILED, "its pool is no longer configured");
+			pool_wake(p); /* ends the next: its whole group may have gone with it */
+			return;
+		}
+}
+
 static void
 serve_line(struct cpool *p)
 {
@@ -275,8 +294,10 @@ serve_line(struct cpool *p)
 	list_for_each_safe (r, tmp, &p->waiting, in_pool) {
 		struct cmachine *m = NULL;
 
-		if (r->claiming)
+		if (!r->durable) { /* as if it were not there yet, but it keeps its place */
+			r->position += r->r.state == RESERVATION_QUEUED ? ++position - r->position : 0;
 			continue;
+		}
 		if (r->launching && r->launching->m.state == MACHINE_READY)
 			m = r->launching;
 		else if (!r->r.no_warm)
@@ -285,7 +306,7 @@ serve_line(struct cpool *p)
 			struct cmachine *own = r->launching;
 
 			if (own && own != m) { /* the launch made for it serves somebody else */
-				own->reservation = NULL;
+				machine_unreserve(own);
 				r->launching = NULL;
 			}
 			reservation_take(r, m);
@@ -381,25 +402,42 @@ sleep_until_due(struct cpool *p)
 	wake_for(p, next);
 }
 
+/* The first in line wants no spare, and spares may fill the pool. */
+static bool
+wants_cold(const struct cpool *p)
+{
+	const struct creservation *r;
+
+	list_for_each (r, &p->waiting, in_pool)
+		if (!r->launching)
+			return r->durable && r->r.no_warm;
+	return false;
+}
+
 static void
 reconcile(void *arg)
 {
 	struct cpool *p = arg;
-	int want = p->gone ? 0 : p->p.running, need;
+	int want = p->gone ? 0 : p->p.running, need, unserved;
 	const char *why = NULL;
 	struct spares s;
 
-	if (p->core->closing || !p->provider->listed)
-		return;
+	if (p->core->closing || !p->provider->listed || !core_can_write(p->core))
+		return; /* each of them wakes us */
 	serve_line(p);
+	if (p->gone)
+		dismiss_line(p);
 	if (budget_spent(p)) {
 		want = 0;
-		set_error(p, "the budget for today is spent; it starts again at 00:00 UTC");
+		set_error(p, over_budget);
+	} else if (p->last_error && strcmp(p->last_error, over_budget) == 0) {
+		set_error(p, NULL);
 	}
 	s = count_spares(p);
+	unserved = pool_line_without_launch(p);
 	need = want - s.ready - s.coming;
 	while (need > 0 && p->n_launching < LAUNCHING_MAX && pool_total(p) < p->p.max &&
-	    list_empty(&p->waiting) && pool_may_launch(p, &why)) {
+	    unserved == 0 && pool_may_launch(p, &why)) {
 		machine_launch(p, NULL);
 		need--;
 		s.coming++;
@@ -415,9 +453,11 @@ reconcile(void *arg)
 			drop = 1;
 		end_some(p, &p->ready, drop, false, NULL);
 	}
-	if (list_empty(&p->waiting)) {
+	if (unserved == 0 || p->gone) {
 		int extra = s.ready + s.coming - want;
+		int over = p->n_launching + p->n_ready + p->n_claimed - p->p.max; /* max was lowered */
 
+		extra = extra > over || p->gone ? extra : over;
 		if (extra > 0) {
 			int coming = extra < s.coming ? extra : s.coming;
 
@@ -425,6 +465,9 @@ reconcile(void *arg)
 			end_some(p, &p->ready, extra - coming, true, NULL);
 		}
 	}
+	if (unserved > 0 && p->n_ending == 0 && pool_total(p) >= p->p.max && wants_cold(p) &&
+	    pool_may_launch(p, &why))
+		end_some(p, &p->ready, 1, true, NULL); /* its place is needed */
 	sleep_until_due(p);
 }
 
@@ -503,6 +546,20 @@ pool_restore_spent(struct core *c, const char *name, const char *value)
 	p->spent_usd = strtod(end, NULL);
 }
 
+/* All there is was made by other settings. */
+static void
+reshape(struct cpool *p)
+{
+	struct list *lists[] = {&p->ready, &p->claiming, &p->launching};
+	struct cmachine *m;
+
+	p->shaped_at = clock_wall_ms(p->core->clock);
+	p->look_for_old = true;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_for_each (m, lists[i], in_pool)
+			m->outdated = true;
+}
+
 static void
 adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
 {
@@ -512,8 +569,7 @@ adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
 	map_remove(&p->core->pools_by_name, old.name);
 	pool_copy(&p->p, from);
 	map_put(&p->core->pools_by_name, p->p.name, p);
-	if (p->provider)
-		pool_fini(&old);
+	pool_fini(&old);
 	p->provider = pr;
 	p->image = image_get(pr, from->image);
 	p->gone = false;
@@ -526,10 +582,10 @@ adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
 	p->backoff_until_ms = 0;
 	shape_of(&p->p, shape);
 	if (p->shape[0] && strcmp(shape, p->shape) != 0)
-		p->shaped_at = clock_wall_ms(p->core->clock);
+		reshape(p);
 	memcpy(p->shape, shape, sizeof(shape));
 	p->look_for_old = true;
-	if (pr->p->ops->image)
+	if (p->core->started && pr->p->ops->image)
 		pr->p->ops->image(pr->p, from->image);
 	pool_wake(p);
 }
@@ -574,6 +630,8 @@ core_set_pools(struct core *c, const struct pool *pools, int n, struct err *err)
 struct setting {
 	core_done_fn done;
 	void *arg;
+	struct cpool *pool;
+	int before[4];
 	struct err err;
 };
 
@@ -590,7 +648,14 @@ static void
 set_written(void *arg, const struct err *err)
 {
 	struct setting *s = arg;
+	struct cpool *p = s->pool;
 
+	if (err->code != ERR_NONE && !p->core->closing) {
+		memcpy(p->set, s->before, sizeof(p->set));
+		apply(p);
+		store_tx_pool(core_tx(p->core), p->p.name, p->set);
+		pool_wake(p);
+	}
 	s->done(s->arg, err);
 	free(s);
 }
@@ -619,6 +684,8 @@ core_pool_set(struct core *c, const struct core_caller *who, const char *key, in
 		core_defer(c, set_fail, s);
 		return;
 	}
+	s->pool = p;
+	memcpy(s->before, p->set, sizeof(s->before));
 	for (int i = 0; i < 4; i++)
 		if (to[i] >= 0)
 			p->set[i] = to[i];

@@ -21,6 +21,8 @@ struct loading {
 	struct core *core;
 	struct map open; /* subject → first of its open steps, chained */
 	char *boot_id;   /* as stored; owned */
+	struct reservation *lost; /* owned: without a pool, to be ended once all is loaded */
+	int n_lost;
 };
 
 struct open_step {
@@ -34,6 +36,7 @@ load_machine(void *arg, const struct machine *row)
 {
 	struct loading *l = arg;
 	struct cpool *p = pool_find(l->core, row->pool);
+	struct cmachine *m;
 
 	if (!p) { /* its pool left the configuration: it goes, or its reservation runs out */
 		struct pool gone = {.name = row->pool, .provider = row->provider, .image = row->image};
@@ -52,7 +55,9 @@ load_machine(void *arg, const struct machine *row)
 		}
 		p->image = image_get(p->provider, row->image);
 	}
-	machine_new(p, row)->m.state = row->state;
+	m = machine_new(p, row);
+	if (m->m.state == MACHINE_READY) /* a spare, whomever it was launched for */
+		m->m.reservation = (struct id){{0}};
 }
 
 static void
@@ -63,6 +68,10 @@ load_reservation(void *arg, const struct reservation *row)
 
 	if (!pool_find(l->core, row->pool)) {
 		log_error("reservation %s: its pool '%s' is not configured any more", row->id.s, row->pool);
+		if (row->state == RESERVATION_ACTIVE)
+			return; /* it has a machine that is left alone, too */
+		l->lost = xrealloc(l->lost, sizeof(*l->lost) * (size_t)(l->n_lost + 1));
+		reservation_copy(&l->lost[l->n_lost++], row);
 		return;
 	}
 	r = reservation_new(l->core, row);
@@ -150,6 +159,26 @@ close_open_steps(struct loading *l)
 	map_fini(&l->open);
 }
 
+/* Nothing in memory can drive those. */
+static void
+end_lost(struct loading *l)
+{
+	struct core *c = l->core;
+
+	for (int i = 0; i < l->n_lost; i++) {
+		struct reservation *r = &l->lost[i];
+
+		r->state = RESERVATION_ENDED;
+		r->reason = END_FAILED;
+		r->ended_at = clock_wall_ms(c->clock);
+		xstrset(&r->error, "its pool is no longer configured");
+		store_tx_reservation(core_tx(c), r);
+		core_event_reservation(c, NULL, r, r->error);
+		reservation_fini(r);
+	}
+	free(l->lost);
+}
+
 static void
 join(struct core *c)
 {
@@ -215,7 +244,12 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 		if (state == MACHINE_LAUNCHING || state == MACHINE_STARTING) {
 			machine_end(m, "the daemon was restarted while it was launching");
 		} else if (state == MACHINE_TERMINATING) {
-			machine_end_again(m);
+			if (!m->run) /* else it was ended since the start */
+				machine_end_again(m);
+		} else if (state == MACHINE_TERMINATED) {
+			continue;
+		} else if (state == MACHINE_CLAIMED && !m->reservation) {
+			machine_end(m, "its reservation has ended");
 		} else if (s && s->state != SIGHTING_GONE && s->state != SIGHTING_DEAD) {
 			machine_sighted(m, s);
 			adopted++;
@@ -288,7 +322,7 @@ judge(struct cprovider *pr, const char *token)
 	sq->pr = pr;
 	(void)snprintf(sq->token.s, sizeof(sq->token.s), "%s", token);
 	memcpy(q.key, sq->token.s, sizeof(sq->token.s));
-	pr->core->store->ops->query(pr->core->store, &q, stray_judged, sq);
+	core_query(pr->core, &q, stray_judged, sq);
 }
 
 static void
@@ -401,9 +435,13 @@ core_start(struct core *c, struct err *err)
 		store_tx_meta(core_tx(c), "boot_id", c->opt.boot_id);
 	c->started = true;
 	join(c);
+	end_lost(&l);
 	close_open_steps(&l);
-	list_for_each (p, &c->pools, in_core)
+	list_for_each (p, &c->pools, in_core) {
 		pool_save_shape(p);
+		if (!p->gone && p->provider->p->ops->image)
+			p->provider->p->ops->image(p->provider->p, p->p.image);
+	}
 	list_for_each (pr, &c->providers, in_core)
 		provider_look(pr);
 	return 0;

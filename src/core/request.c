@@ -120,6 +120,7 @@ struct find {
 	void *arg;
 	int64_t ms;
 	bool wait;
+	bool behind_claim; /* an extension that a claim's row must go before */
 	struct ssh_pubkey *keys;
 	int n_keys;
 };
@@ -144,6 +145,19 @@ static bool
 may_see(const struct core_caller *who, uint32_t uid)
 {
 	return who->operator_ || who->uid == uid;
+}
+
+/* Whoever asks while the daemon stops; nothing may begin to wait any more. */
+static bool
+stopping(struct find *f)
+{
+	struct err err;
+
+	if (!f->core->closing)
+		return false;
+	err_set(&err, ERR_UNAVAILABLE, "hearthd is stopping");
+	find_fail(f, &err);
+	return true;
 }
 
 static void
@@ -185,6 +199,8 @@ found_in_store(void *arg, const struct store_result *res, const struct err *err)
 	int prefixes = 0;
 	bool others = false;
 
+	if (stopping(f))
+		return;
 	if (err->code != ERR_NONE) {
 		find_fail(f, err);
 		return;
@@ -240,6 +256,8 @@ find_now(void *arg)
 	char own[160];
 	int names = 0, prefixes = 0;
 
+	if (stopping(f))
+		return;
 	if (r) {
 		if (may_see(&f->who, r->r.uid))
 			f->live(f, r);
@@ -267,7 +285,7 @@ find_now(void *arg)
 		f->live(f, hit);
 	} else {
 		memcpy(q.key, f->key, sizeof(q.key));
-		c->store->ops->query(c->store, &q, found_in_store, f);
+		core_query(c, &q, found_in_store, f);
 	}
 }
 
@@ -351,17 +369,38 @@ refuse_ended(struct find *f, const struct reservation *row)
 }
 
 static void
+add_time(struct creservation *r, int64_t ms)
+{
+	r->r.hold_ms += ms;
+	if (r->r.expires_at)
+		r->r.expires_at += ms;
+	core_save_reservation(r);
+	reservation_set_timer(r);
+}
+
+static void
 extended(void *arg, const struct err *err)
 {
 	struct find *f = arg;
 	struct creservation *r = map_get(&f->core->reservations, f->key);
+	struct err ended;
 
-	if (err->code != ERR_NONE || !r) {
+	if (err->code != ERR_NONE) {
+		if (r && r->r.state != RESERVATION_ENDED)
+			add_time(r, -f->ms);
 		find_fail(f, err);
-		return;
+	} else if (!r || r->r.state == RESERVATION_ENDED) {
+		err_set(&ended, ERR_CONFLICT, "reservation '%s' has ended", f->key);
+		find_fail(f, &ended);
+	} else if (f->behind_claim) { /* which is over by now, and the row is in this round's write */
+		f->behind_claim = false;
+		core_tx_then(f->core, extended, f);
+	} else {
+		if (r->r.state == RESERVATION_ACTIVE)
+			reservation_push_deadline(r);
+		answer_with(r, true, f->done, f->arg);
+		find_free(f);
 	}
-	answer_with(r, true, f->done, f->arg);
-	find_free(f);
 }
 
 static void
@@ -380,14 +419,8 @@ extend_live(struct find *f, struct creservation *r)
 		find_fail(f, &err);
 		return;
 	}
-	r->r.hold_ms += f->ms;
-	if (r->r.expires_at)
-		r->r.expires_at += f->ms;
-	core_save_reservation(r);
-	if (r->r.state == RESERVATION_ACTIVE) {
-		reservation_push_deadline(r);
-		reservation_set_timer(r);
-	}
+	add_time(r, f->ms);
+	f->behind_claim = r->claiming;
 	(void)snprintf(f->key, sizeof(f->key), "%s", r->r.id.s);
 	core_tx_then(f->core, extended, f);
 }
@@ -507,7 +540,7 @@ core_list(struct core *c, const struct core_caller *who, bool all, core_views_fn
 	l->who.user = NULL;
 	core_flush(c);
 	if (all)
-		c->store->ops->query(c->store, &q, list_stored, l);
+		core_query(c, &q, list_stored, l);
 	else
 		core_defer(c, list_live, l);
 }

@@ -10,6 +10,8 @@
 #include "base/xalloc.h"
 #include "core/request.h"
 
+#define LOOK_AGAIN_MS 60000 /* at deadlines: the wall clock may be set meanwhile */
+#define WALL_STEP_MS 1000
 #define CONTACT_DELAY_MS 250   /* a user who is in by then has proved it, at no cost */
 #define PUSH_AGAIN_MS 1000
 #define LAUNCHES_MAX 3         /* cold launches that may fail before the reservation does */
@@ -110,6 +112,26 @@ certificate_start(struct plan_run *run, int i)
 }
 
 static void
+push_again(void *arg)
+{
+	struct creservation *r = arg;
+
+	if (r->r.state == RESERVATION_ACTIVE && r->machine)
+		reservation_push_deadline(r);
+}
+
+/* The reservation goes on without it, and its deadline is pushed again until the machine has it. */
+static void
+push_failed(struct plan_run *run, int i, const struct err *err)
+{
+	struct creservation *r = run->owner;
+
+	plan_step_failed(run, i, err);
+	if (r->r.state == RESERVATION_ACTIVE && r->machine && !r->push)
+		timer_set(r->core->clock, &r->push_again, PUSH_AGAIN_MS, push_again, r);
+}
+
+static void
 push_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
@@ -120,9 +142,15 @@ push_answered(void *arg, const struct err *err)
 		if (err->code == ERR_NONE || r->r.state != RESERVATION_ACTIVE)
 			plan_step_done(run, i, NULL, 0);
 		else
-			plan_step_failed(run, i, err);
+			push_failed(run, i, err);
 	}
 	plan_run_unref(run);
+}
+
+static int64_t
+wall_offset(const struct core *c)
+{
+	return clock_wall_ms(c->clock) - clock_now_ms(c->clock);
 }
 
 static void
@@ -139,21 +167,13 @@ push_deadline(struct plan_run *run, int i)
 		plan_step_failed(run, i, &err);
 		return;
 	}
+	r->pushed_offset_ms = wall_offset(run->core);
 	(void)snprintf(warning, sizeof(warning),
 	    "hearth: this machine ends in 5 minutes; to keep it: hearth extend %s --hours 1",
 	    r->r.name);
 	/* Rounded up: our own timer ends it to the millisecond, the machine's is for when we are gone. */
 	m->pool->provider->p->ops->deadline(m->pool->provider->p, m->m.id.s, m->m.provider_ref,
 	    left_ms > 0 ? (left_ms + 999) / 1000 : 0, warning, push_answered, plan_run_ref(run));
-}
-
-static void
-push_again(void *arg)
-{
-	struct creservation *r = arg;
-
-	if (r->r.state == RESERVATION_ACTIVE && r->machine)
-		reservation_push_deadline(r);
 }
 
 static void
@@ -164,8 +184,6 @@ push_finished(struct plan_run *run, const struct err *err)
 	if (r->push == run)
 		r->push = NULL;
 	plan_run_unref(run);
-	if (err->code != ERR_NONE && r->r.state == RESERVATION_ACTIVE && r->machine)
-		timer_set(r->core->clock, &r->push_again, PUSH_AGAIN_MS, push_again, r);
 }
 
 static const struct plan push_plan = {
@@ -179,7 +197,8 @@ void
 reservation_push_deadline(struct creservation *r)
 {
 	timer_off(&r->push_again);
-	plan_run_drop(r->push); /* the newest deadline wins; the provider takes them in order */
+	/* the newest deadline wins; the provider takes them in order */
+	plan_run_abandon(r->push, "a newer deadline took its place");
 	r->push = plan_run_new(r->core, &push_plan, r, r->r.id, 1);
 	plan_run_start(r->push);
 }
@@ -293,11 +312,27 @@ reservation_plan(void)
 void
 reservation_plan_new(struct creservation *r)
 {
-	plan_run_drop(r->run);
+	plan_run_abandon(r->run, "begun anew with another machine");
 	r->run = plan_run_new(r->core, &hold_plan, r, r->r.id, 1 + r->swaps);
 }
 
 /* ---- its life ---- */
+
+/* In order of arrival: one that had a machine and lost it is not sent to the end. */
+static void
+join_line(struct creservation *r)
+{
+	struct list *line = &r->pool->waiting, *at = line->prev, *l;
+
+	while (at != line && list_entry(at, struct creservation, in_pool)->r.serial > r->r.serial)
+		at = at->prev;
+	for (l = at; l != line; l = l->prev)
+		if (list_entry(l, struct creservation, in_pool)->r.state == RESERVATION_QUEUED)
+			break;
+	r->position = l == line ? 1 : list_entry(l, struct creservation, in_pool)->position + 1;
+	list_insert_after(at, &r->in_pool);
+	r->pool->n_waiting++;
+}
 
 void
 reservation_wait_in_line(struct creservation *r, const char *miss_reason)
@@ -306,8 +341,7 @@ reservation_wait_in_line(struct creservation *r, const char *miss_reason)
 	if (!r->r.miss_reason)
 		xstrset(&r->r.miss_reason, miss_reason);
 	r->r.path = PATH_COLD;
-	r->position = ++r->pool->n_waiting;
-	list_push_back(&r->pool->waiting, &r->in_pool);
+	join_line(r);
 	if (r->r.state != RESERVATION_QUEUED) {
 		if (r->durable)
 			reservation_moved(r, RESERVATION_PREPARING);
@@ -360,39 +394,48 @@ count_active(struct creservation *r)
 			n->active_ms_bucket[i]++;
 }
 
+/* It ended while its claim was on its way, and the request it was made by may still be open. */
+static void
+ended_meanwhile(struct creservation *r)
+{
+	if (r->machine)
+		machine_end(r->machine, NULL);
+	request_answer_waiters(r);
+	if (r->op)
+		request_settled(r, NULL);
+	else
+		free_if_over(r);
+}
+
 /* The claim is durable. */
 void
-reservation_claimed(struct creservation *r)
+reservation_claimed(struct creservation *r, bool first)
 {
 	struct core *c = r->core;
-	int64_t now = clock_wall_ms(c->clock);
 	struct cmachine *m = r->machine;
 
-	if (r->r.state == RESERVATION_ENDED) { /* cancelled while the claim was on its way */
-		if (m)
-			machine_end(m, NULL);
-		else
-			reservation_undone(r);
+	if (r->r.state == RESERVATION_ENDED) {
+		ended_meanwhile(r);
 		return;
 	}
+	if (first)
+		count_active(r);
 	if (!m) { /* it died in that moment */
 		swap(r, "the machine ended before it was handed over");
 		request_settled(r, NULL);
 		return;
 	}
-	r->r.machine = m->m.id;
-	r->r.state = RESERVATION_ACTIVE;
-	if (!r->swaps) {
-		r->r.ready_at = now;
-		count_active(r);
-	}
+	if (r->unsaved)
+		core_save_reservation(r);
+	r->unsaved = false;
 	list_push_back(&r->pool->served, &r->in_pool);
 	r->idle_since_ms = clock_now_ms(c->clock);
 	reservation_set_timer(r);
 	if (plan_step_running(r->run, HOLD_STEP_MACHINE))
 		plan_step_done(r->run, HOLD_STEP_MACHINE, m->m.id.s, 0);
 	plan_run_begin(r->run, HOLD_STEP_CLAIM);
-	core_defer(c, after_reply, plan_run_ref(r->run));
+	if (r->run)
+		core_defer(c, after_reply, plan_run_ref(r->run));
 	request_settled(r, NULL);
 	request_answer_waiters(r);
 }
@@ -400,11 +443,10 @@ reservation_claimed(struct creservation *r)
 void
 reservation_claim_failed(struct creservation *r, const struct err *err)
 {
-	plan_run_drop(r->run);
+	plan_run_abandon(r->run, err->msg);
 	r->run = NULL;
-	r->r.path = PATH_NONE;
 	if (r->r.state == RESERVATION_ENDED) {
-		free_if_over(r);
+		ended_meanwhile(r);
 	} else if (err->code == ERR_CONFLICT && strcmp(err->msg, "request_id") != 0) {
 		struct reserve_op *op = r->op;
 
@@ -412,7 +454,10 @@ reservation_claim_failed(struct creservation *r, const struct err *err)
 		if (op && !r->durable)
 			request_waits(r);
 	} else if (r->durable) {
-		reservation_wait_in_line(r, NULL); /* the store is in trouble: later */
+		reservation_wait_in_line(r, NULL); /* until the store writes again */
+		if (r->unsaved)
+			core_save_reservation(r);
+		r->unsaved = false;
 	} else {
 		request_settled(r, err);
 	}
@@ -425,7 +470,7 @@ reservation_discard(struct creservation *r)
 	if (!list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE)
 		leave_line(r);
 	if (r->launching) {
-		r->launching->reservation = NULL;
+		machine_unreserve(r->launching);
 		r->launching = NULL;
 		pool_wake(r->pool);
 	}
@@ -437,10 +482,7 @@ static void save_end(struct creservation *r);
 static void
 save_end_again(void *arg)
 {
-	struct creservation *r = arg;
-
-	core_save_reservation(r);
-	save_end(r);
+	save_end(arg); /* the row itself is in the rewrite */
 }
 
 static void
@@ -507,7 +549,7 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 		struct cmachine *l = r->launching;
 
 		r->launching = NULL;
-		l->reservation = NULL; /* it may serve the pool; if not, reconcile ends it */
+		machine_unreserve(l); /* it may serve the pool; if not, reconcile ends it */
 	}
 	if (m)
 		machine_end(m, NULL);
@@ -538,9 +580,9 @@ reservation_machine_gone(struct creservation *r, const char *why)
 	if (r->run && plan_step_running(r->run, HOLD_STEP_CONTACT) && r->machine &&
 	    r->machine->sessions <= 0) {
 		/* nobody has been in it yet: the same as failing at first contact */
-		plan_run_drop(r->run);
-		r->run = NULL;
 		timer_off(&r->contact);
+		plan_run_abandon(r->run, why);
+		r->run = NULL;
 		swap(r, why);
 		return;
 	}
@@ -572,8 +614,12 @@ timer_due(void *arg)
 	else if (r->r.idle_ms && r->machine && r->machine->sessions <= 0 &&
 	    clock_now_ms(c->clock) - r->idle_since_ms >= r->r.idle_ms)
 		reservation_end(r, END_EXPIRED, "idle");
-	else
+	else {
+		/* a machine counts from when it was told: after a step of the clock it is told anew */
+		if (r->machine && llabs(wall_offset(c) - r->pushed_offset_ms) >= WALL_STEP_MS)
+			reservation_push_deadline(r);
 		reservation_set_timer(r);
+	}
 }
 
 void
@@ -590,6 +636,5 @@ reservation_set_timer(struct creservation *r)
 
 		left = idle < left ? idle : left;
 	}
-	/* the wall clock may be set meanwhile: look again every hour */
-	timer_set(c->clock, &r->timer, left < 3600000 ? left : 3600000, timer_due, r);
+	timer_set(c->clock, &r->timer, left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS, timer_due, r);
 }

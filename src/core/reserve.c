@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/xalloc.h"
 #include "core/core_internal.h"
 #include "core/request.h"
@@ -25,6 +24,8 @@ struct reserve_op {
 	core_reserve_fn done;
 	void *arg;
 	struct creservation **rs; /* owned array */
+	struct list followers;    /* the same request id again, before this one is answered */
+	struct list in_leader;
 	struct err err;
 };
 
@@ -46,6 +47,20 @@ op_fail(void *arg)
 
 	op->done(op->arg, NULL, 0, false, &op->err);
 	op_free(op);
+}
+
+static void answer_known(void *arg);
+
+static void
+answer_followers(struct reserve_op *op)
+{
+	while (!list_empty(&op->followers)) {
+		struct reserve_op *f = list_entry(op->followers.next, struct reserve_op, in_leader);
+
+		list_remove(&f->in_leader);
+		f->err = op->err;
+		core_defer(op->core, op->err.code == ERR_NONE ? answer_known : op_fail, f);
+	}
 }
 
 static void
@@ -78,6 +93,7 @@ op_answer(struct reserve_op *op)
 			reservation_let_go(r);
 		}
 	}
+	answer_followers(op);
 	free(views);
 	op_free(op);
 }
@@ -100,12 +116,16 @@ static void
 wait_written(void *arg, const struct err *err)
 {
 	struct creservation *r = map_get(&((struct id_of *)arg)->core->reservations, ((struct id_of *)arg)->id.s);
+	struct cpool *pool;
 
 	free(arg);
 	if (!r)
 		return;
-	r->durable = err->code == ERR_NONE;
+	pool = r->pool;
+	r->durable = r->durable || err->code == ERR_NONE;
 	request_settled(r, r->durable ? NULL : err);
+	if (err->code == ERR_NONE)
+		pool_wake(pool); /* the line serves only what is stored */
 }
 
 void
@@ -221,6 +241,12 @@ op_go(struct reserve_op *op)
 	const char *why = "the pool is at its max";
 	struct id group = {{0}};
 
+	if (op->core->closing || op->pool->gone) {
+		err_set(&op->err, ERR_UNAVAILABLE, "%s",
+		    op->pool->gone ? "the pool is no longer configured" : "hearthd is stopping");
+		core_defer(op->core, op_fail, op);
+		return;
+	}
 	if (name_taken(op)) {
 		core_defer(op->core, op_fail, op);
 		return;
@@ -262,6 +288,78 @@ op_go(struct reserve_op *op)
 	}
 }
 
+/* ---- the same request again ---- */
+
+static void
+answer_one(struct reserve_op *op, const struct reservation *row)
+{
+	struct creservation *live = map_get(&op->core->reservations, row->id.s);
+	struct certs *certs = NULL;
+	struct reservation_view v;
+	struct err err = {0};
+
+	if (live && live->r.state == RESERVATION_ACTIVE && certs_make(live, NULL, 0, &certs, &err) < 0) {
+		op->done(op->arg, NULL, 0, false, &err);
+	} else {
+		v = live ? view_of(live, certs) : view_of_row(row);
+		op->done(op->arg, &v, 1, true, &err);
+	}
+	certs_free(&certs);
+	op_free(op);
+}
+
+static void
+group_in(void *arg, const struct store_result *res, const struct err *err)
+{
+	struct reserve_op *op = arg;
+	struct reservation_view *views = xcalloc((size_t)res->n + 1, sizeof(*views));
+	struct certs **certs = xcalloc((size_t)res->n + 1, sizeof(*certs));
+	struct err first = *err, other = {0};
+
+	for (int i = 0; i < res->n; i++) {
+		struct creservation *live =
+		    map_get(&op->core->reservations, res->reservations[i].id.s);
+
+		if (live && live->r.state == RESERVATION_ACTIVE &&
+		    certs_make(live, NULL, 0, &certs[i], &other) < 0)
+			first = other;
+		views[i] = live ? view_of(live, certs[i]) : view_of_row(&res->reservations[i]);
+	}
+	if (first.code != ERR_NONE)
+		op->done(op->arg, NULL, 0, false, &first);
+	else
+		op->done(op->arg, views, res->n, true, &first);
+	for (int i = 0; i < res->n; i++)
+		certs_free(&certs[i]);
+	free(certs);
+	free(views);
+	op_free(op);
+}
+
+static void
+answer_row(struct reserve_op *op, const struct reservation *row)
+{
+	struct store_query q = {.kind = QUERY_GROUP, .uid = op->who.uid};
+
+	if (id_empty(&row->group)) {
+		answer_one(op, row);
+		return;
+	}
+	memcpy(q.key, row->group.s, sizeof(row->group.s));
+	core_flush(op->core);
+	core_query(op->core, &q, group_in, op);
+}
+
+static struct creservation *
+known(struct reserve_op *op)
+{
+	char *key = xasprintf("%u:%s", op->who.uid, op->request_id);
+	struct creservation *r = map_get(&op->core->requests, key);
+
+	free(key);
+	return r;
+}
+
 static void
 known_request(void *arg, const struct store_result *res, const struct err *err)
 {
@@ -270,52 +368,32 @@ known_request(void *arg, const struct store_result *res, const struct err *err)
 	if (err->code != ERR_NONE) {
 		op->err = *err;
 		op_fail(op);
+	} else if (known(op)) { /* another one with the same id was a little faster */
+		answer_known(op);
 	} else if (res->n > 0) {
-		struct reservation_view v = view_of_row(&res->reservations[0]);
-
-		op->done(op->arg, &v, 1, true, err);
-		op_free(op);
+		answer_row(op, &res->reservations[0]);
 	} else {
 		op_go(op);
 	}
 }
 
-/* The same request again, and its reservations are in memory. */
+/* Its reservations are in memory; or they were a moment ago. */
 static void
 answer_known(void *arg)
 {
 	struct reserve_op *op = arg;
-	struct core *c = op->core;
-	struct reservation_view *views = xcalloc(CORE_COUNT_MAX, sizeof(*views));
-	struct certs **certs = xcalloc(CORE_COUNT_MAX, sizeof(*certs));
-	struct creservation *r, *first;
-	char *key = xasprintf("%u:%s", op->who.uid, op->request_id);
-	struct err err = {0};
-	int n = 0;
+	struct creservation *first = known(op);
+	struct store_query q = {.kind = QUERY_REQUEST, .uid = op->who.uid, .limit = 1};
 
-	first = map_get(&c->requests, key);
-	free(key);
-	if (first)
-		list_for_each (r, &c->live, in_core) {
-			if (r != first && (id_empty(&first->r.group) || !id_equal(&r->r.group, &first->r.group)))
-				continue;
-			if (r->r.state == RESERVATION_ACTIVE && certs_make(r, NULL, 0, &certs[n], &err) < 0)
-				log_warn("certificate: %s", err.msg);
-			views[n] = view_of(r, certs[n]);
-			if (++n == CORE_COUNT_MAX)
-				break;
-		}
-	if (n > 0) {
-		op->done(op->arg, views, n, true, &(struct err){0});
+	if (first && first->op) {
+		list_push_back(&first->op->followers, &op->in_leader);
+	} else if (first) {
+		answer_row(op, &first->r);
 	} else {
-		err_set(&err, ERR_UNAVAILABLE, "the reservation of this request id is just ending");
-		op->done(op->arg, NULL, 0, false, &err);
+		(void)snprintf(q.key, sizeof(q.key), "%s", op->request_id);
+		core_flush(op->core);
+		core_query(op->core, &q, known_request, op);
 	}
-	for (int i = 0; i < n; i++)
-		certs_free(&certs[i]);
-	free(certs);
-	free(views);
-	op_free(op);
 }
 
 static int
@@ -359,6 +437,8 @@ core_reserve(struct core *c, const struct core_caller *who, const struct reserve
 	AUTO_BUF struct buf keys = BUF_INIT(0);
 
 	op->core = c;
+	list_init(&op->followers);
+	list_init(&op->in_leader);
 	op->who = *who;
 	op->who.user = xstrdup(who->user);
 	op->hold_ms = req->hold_ms ? req->hold_ms : c->opt.default_hold_ms;
@@ -381,22 +461,10 @@ core_reserve(struct core *c, const struct core_caller *who, const struct reserve
 		free(line);
 	}
 	op->public_keys = buf_take(&keys);
-	if (op->request_id) {
-		char *key = xasprintf("%u:%s", who->uid, op->request_id);
-		struct creservation *known = map_get(&c->requests, key);
-		struct store_query q = {.kind = QUERY_REQUEST, .uid = who->uid, .limit = 1};
-
-		free(key);
-		if (known) {
-			core_defer(c, answer_known, op);
-			return;
-		}
-		(void)snprintf(q.key, sizeof(q.key), "%s", op->request_id);
-		core_flush(c);
-		c->store->ops->query(c->store, &q, known_request, op);
-		return;
-	}
-	op_go(op);
+	if (op->request_id)
+		core_defer(c, answer_known, op);
+	else
+		op_go(op);
 }
 
 /* One of a group can no longer be had: all or none. Those already in use stay. */

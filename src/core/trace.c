@@ -219,7 +219,7 @@ ask_for_steps(void *arg, const struct err *err)
 		free(tr);
 		return;
 	}
-	tr->core->store->ops->query(tr->core->store, &tr->q, steps_in, tr);
+	core_query(tr->core, &tr->q, steps_in, tr);
 }
 
 static void

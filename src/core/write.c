@@ -28,11 +28,23 @@ struct core_subscription {
 	bool gone; /* unsubscribed while events are being handed out */
 };
 
+enum write_kind {
+	WRITE_GATHERED, /* core_tx's: written anew when it fails */
+	WRITE_REWRITE,  /* likewise */
+	WRITE_ALONE,    /* a claim's: fails for good */
+};
+
 struct submitted {
 	struct core *core;
 	struct cwrite *w;
-	bool gathered; /* core_tx's: its rows are written anew when it fails */
+	enum write_kind kind;
 };
+
+bool
+core_can_write(const struct core *c)
+{
+	return c->health == STORE_WRITES;
+}
 
 struct cwrite *
 cwrite_new(struct core *c)
@@ -71,44 +83,77 @@ publish(struct core *c, const struct event *e)
 		}
 }
 
+/* Every row that memory has; one that a claim is about to write is the claim's. */
 static void
-rewrite(void *arg)
+put_all(struct core *c, struct store_tx *tx)
 {
-	struct core *c = arg;
 	struct creservation *r;
 	struct cmachine *m;
 	size_t at = 0;
 
 	while ((m = map_next(&c->machines, &at))) {
-		store_tx_machine(core_tx(c), &m->m);
+		if (!m->claiming)
+			store_tx_machine(tx, &m->m);
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
 			if (m->run->rows[i].id)
-				store_tx_step(core_tx(c), &m->run->rows[i]);
+				store_tx_step(tx, &m->run->rows[i]);
 	}
 	list_for_each (r, &c->live, in_core) {
-		if (!r->durable)
-			continue;
-		store_tx_reservation(core_tx(c), &r->r);
-		for (int i = 0; r->run && i < r->run->plan->n; i++)
+		bool ended = r->r.state == RESERVATION_ENDED;
+
+		if (ended || (r->durable && !r->claiming))
+			store_tx_reservation(tx, &r->r);
+		for (int i = 0; r->durable && !r->claiming && r->run && i < r->run->plan->n; i++)
 			if (r->run->rows[i].id)
-				store_tx_step(core_tx(c), &r->run->rows[i]);
+				store_tx_step(tx, &r->run->rows[i]);
 	}
 }
 
 static void
-written(void *arg, const struct err *err)
+cwrite_free(struct cwrite *w)
 {
-	struct submitted *s = arg;
-	struct core *c = s->core;
-	struct cwrite *w = s->w;
+	while (w->events) {
+		struct event_node *n = w->events;
 
-	if (err->code != ERR_NONE && s->gathered) {
-		if (!timer_is_on(&c->rewrite) && !c->closing) {
-			log_error("store: %s; trying again every second", err->msg);
-			timer_set(c->clock, &c->rewrite, REWRITE_MS, rewrite, c);
-		}
-		c->n.write_failures++;
+		w->events = n->next;
+		event_fini(&n->e);
+		free(n);
 	}
+	store_tx_free(w->tx);
+	free(w);
+}
+
+static void submit(struct core *c, struct cwrite *w, enum write_kind kind);
+
+/* What failed, without its rows of machines and reservations: those have moved on, and follow as they are. */
+static void
+rewrite(void *arg)
+{
+	struct core *c = arg;
+	struct cwrite *w = cwrite_new(c);
+
+	timer_off(&c->rewrite);
+	c->health = STORE_REWRITES;
+	while (c->failed) {
+		struct cwrite *f = c->failed;
+
+		c->failed = f->next;
+		store_tx_absorb(w->tx, f->tx);
+		if (f->events) {
+			*w->events_end = f->events;
+			w->events_end = f->events_end;
+			f->events = NULL;
+		}
+		cwrite_free(f);
+	}
+	c->failed_end = &c->failed;
+	put_all(c, w->tx);
+	submit(c, w, WRITE_REWRITE);
+}
+
+static void
+call_thens(struct cwrite *w, const struct err *err)
+{
 	while (w->thens) {
 		struct cthen *t = w->thens;
 
@@ -116,45 +161,31 @@ written(void *arg, const struct err *err)
 		t->fn(t->arg, err);
 		free(t);
 	}
-	while (w->events) {
-		struct event_node *n = w->events;
-
-		w->events = n->next;
-		if (err->code == ERR_NONE)
-			publish(c, &n->e);
-		else if (s->gathered && !c->closing) {
-			store_tx_event(core_tx(c), &n->e);
-			*c->pending->events_end = n;
-			c->pending->events_end = &n->next;
-			n->next = NULL;
-			continue;
-		}
-		event_fini(&n->e);
-		free(n);
-	}
-	free(w);
-	free(s);
 }
 
 static void
-submit(struct core *c, struct cwrite *w, bool gathered)
+keep_failed(struct core *c, struct cwrite *w)
 {
-	struct submitted *s = xnew(struct submitted);
-
-	*s = (struct submitted){c, w, gathered};
-	c->store->ops->submit(c->store, w->tx, written, s);
+	w->next = NULL;
+	*c->failed_end = w;
+	c->failed_end = &w->next;
 }
 
-void
-cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg)
+/* From now on the store is asked once a second, by a rewrite. */
+static void
+store_refuses(struct core *c, const struct err *err)
 {
-	core_flush(c);
-	then_add(w, fn, arg);
-	submit(c, w, false);
+	if (c->health == STORE_WRITES)
+		log_error("store: %s; trying again every second", err->msg);
+	c->refused = *err;
+	c->health = STORE_REFUSES;
+	if (!timer_is_on(&c->rewrite))
+		timer_set(c->clock, &c->rewrite, REWRITE_MS, rewrite, c);
 }
 
-void
-core_flush(struct core *c)
+/* What was gathered meanwhile has failed, too: nobody is left waiting for the store to come back. */
+static void
+fail_pending(struct core *c, const struct err *err)
 {
 	struct cwrite *w = c->pending;
 
@@ -162,7 +193,105 @@ core_flush(struct core *c)
 		return;
 	c->pending = NULL;
 	timer_off(&c->flush);
-	submit(c, w, true);
+	keep_failed(c, w);
+	call_thens(w, err);
+}
+
+static void
+store_writes(struct core *c)
+{
+	struct cpool *p;
+
+	log_info("store: it writes again");
+	c->health = STORE_WRITES;
+	core_flush(c);
+	list_for_each (p, &c->pools, in_core)
+		pool_wake(p);
+}
+
+static void
+publish_all(struct core *c, struct cwrite *w)
+{
+	while (w->events) {
+		struct event_node *n = w->events;
+
+		w->events = n->next;
+		publish(c, &n->e);
+		event_fini(&n->e);
+		free(n);
+	}
+}
+
+static void
+written(void *arg, const struct err *err)
+{
+	struct submitted s = *(struct submitted *)arg;
+	struct core *c = s.core;
+	struct cwrite *w = s.w;
+	bool again = s.kind != WRITE_ALONE && !c->closing;
+
+	free(arg);
+	if (err->code == ERR_NONE) {
+		call_thens(w, err);
+		publish_all(c, w);
+		cwrite_free(w);
+		if (s.kind == WRITE_REWRITE && !c->closing)
+			store_writes(c);
+		return;
+	}
+	if (again)
+		keep_failed(c, w);
+	if (again || err->code != ERR_CONFLICT) { /* a lost claim is no trouble */
+		c->n.write_failures++;
+		if (!c->closing)
+			store_refuses(c, err);
+	}
+	call_thens(w, err);
+	if (!again)
+		cwrite_free(w);
+	if (c->health != STORE_WRITES && !c->closing)
+		fail_pending(c, err);
+}
+
+static void
+refused(void *arg)
+{
+	struct submitted *s = arg;
+	struct err err = s->core->refused;
+
+	written(s, &err);
+}
+
+static void
+submit(struct core *c, struct cwrite *w, enum write_kind kind)
+{
+	struct submitted *s = xnew(struct submitted);
+
+	*s = (struct submitted){c, w, kind};
+	if (c->store && (kind != WRITE_ALONE || c->health == STORE_WRITES))
+		c->store->ops->submit(c->store, store_tx_ref(w->tx), written, s);
+	else
+		core_defer(c, refused, s);
+}
+
+void
+cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg)
+{
+	core_flush(c);
+	then_add(w, fn, arg);
+	submit(c, w, WRITE_ALONE);
+}
+
+void
+core_flush(struct core *c)
+{
+	struct cwrite *w = c->pending;
+
+	if (!w || (c->health != STORE_WRITES && !c->closing))
+		return;
+	c->pending = NULL;
+	timer_off(&c->flush);
+	submit(c, w, WRITE_GATHERED);
 }
 
 static void
@@ -231,16 +360,16 @@ core_event_machine_as(
 
 void
 core_event_reservation(
-    struct core *c, struct cwrite *w, const struct creservation *r, const char *detail)
+    struct core *c, struct cwrite *w, const struct reservation *row, const char *detail)
 {
 	add_event(c, w,
 	    (struct event){
 	        .kind = "reservation",
-	        .id = r->r.id,
-	        .name = r->r.pool,
-	        .state = reservation_state_name(r->r.state),
-	        .other = r->r.machine,
-	        .uid = r->r.uid,
+	        .id = row->id,
+	        .name = row->pool,
+	        .state = reservation_state_name(row->state),
+	        .other = row->machine,
+	        .uid = row->uid,
 	        .detail = (char *)detail,
 	    });
 }
@@ -268,9 +397,13 @@ core_save_machine(struct cmachine *m)
 void
 core_save_reservation(struct creservation *r)
 {
+	if (r->claiming && r->r.state != RESERVATION_ENDED) {
+		r->unsaved = true; /* the row now would overwrite the claim's */
+		return;
+	}
 	store_tx_reservation(core_tx(r->core), &r->r);
 	core_event_reservation(
-	    r->core, NULL, r, r->r.error ? r->r.error : end_reason_name(r->r.reason));
+	    r->core, NULL, &r->r, r->r.error ? r->r.error : end_reason_name(r->r.reason));
 }
 
 struct core_subscription *
@@ -324,7 +457,7 @@ core_events_since(struct core *c, int64_t since, int limit, core_events_fn done,
 
 	*w = (struct events_wait){done, arg};
 	core_flush(c);
-	c->store->ops->query(c->store, &q, events_found, w);
+	core_query(c, &q, events_found, w);
 }
 
 struct deferred {
@@ -368,18 +501,42 @@ core_defer(struct core *c, void (*fn)(void *), void *arg)
 }
 
 void
+core_query(struct core *c, const struct store_query *q, store_query_fn done, void *arg)
+{
+	struct err err;
+
+	if (c->store) {
+		c->store->ops->query(c->store, q, done, arg);
+		return;
+	}
+	err_set(&err, ERR_UNAVAILABLE, "hearthd is stopping");
+	done(arg, &(struct store_result){0}, &err);
+}
+
+static void
+run_all_deferred(struct core *c)
+{
+	do {
+		run_deferred(c);
+		core_flush(c);
+	} while (!list_empty(&c->deferred));
+}
+
+void
 core_write_close(struct core *c)
 {
 	struct core_subscription *s, *tmp;
+	struct store *store = c->store;
 
-	core_flush(c);
+	if (c->failed)
+		rewrite(c); /* maybe now */
+	run_all_deferred(c);
+	store->ops->close(store);
+	c->store = NULL;
+	err_set(&c->refused, ERR_CANCELLED, "hearthd is stopping");
+	run_all_deferred(c);
 	timer_off(&c->rewrite);
-	while (!list_empty(&c->deferred)) {
-		run_deferred(c);
-		core_flush(c);
-	}
 	timer_off(&c->defer);
-	c->store->ops->close(c->store);
 	timer_off(&c->flush);
 	list_for_each_safe (s, tmp, &c->subscriptions, in_core) {
 		list_remove(&s->in_core);

@@ -21,7 +21,7 @@ struct told {
 
 struct script {
 	struct world w;
-	struct told told[4];
+	struct told told[4], ignored;
 	int crash_at_effect, effects;
 	bool crashed;
 };
@@ -69,7 +69,7 @@ live(struct script *s)
 			core_cancel(s->w.core, &alice, s->told[0].id.s, true, told_cancelled, &s->told[0]);
 		}
 		if (t == 7000 && s->told[1].active)
-			core_extend(s->w.core, &alice, s->told[1].id.s, 1000, told_cancelled, &(struct told){0});
+			core_extend(s->w.core, &alice, s->told[1].id.s, 1000, told_cancelled, &s->ignored);
 		world_run(&s->w, 1);
 	}
 	s->crashed = s->w.cut.dead;

@@ -48,7 +48,9 @@ world_init(struct world *w)
 	*w = (struct world){.boot_id = "boot-1"};
 	log_init("world", getenv("WORLD_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	w->clock = clock_new_sim(1795000000000);
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/hearth-world-XXXXXX");
+	/* memory where there is: a commit waits for no disk */
+	(void)snprintf(w->dir, sizeof(w->dir), "%s/hearth-world-XXXXXX",
+	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	assert_non_null(mkdtemp(w->dir));
 	dirfd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(dirfd >= 0);
