@@ -28,8 +28,8 @@ struct api_options {
 
 struct api *api_new(const struct api_options *opt);
 
-/* What http_options.handler is to be, with the api as its argument. */
-void api_handle(void *api, struct http_request *req);
+/* What http_options.handler is to be, the api being its argument. */
+void api_handle(void *arg, struct http_request *req);
 
 /* Ends every event stream, and answers what comes from now on with `unavailable`. Before core_close(). */
 void api_stop(struct api *api);

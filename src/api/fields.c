@@ -151,7 +151,7 @@ duration_parse(const char *s, int64_t *ret_ms, struct err *err)
 	    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 	size_t digits = strspn(s, "0123456789."),
 	       n_units = sizeof(units) / sizeof(units[0]);
-	char *end;
+	char *end = NULL;
 	double v;
 
 	/* strtod() knows more ways to write a number than we want: exponents, hex, "inf" */
@@ -192,7 +192,7 @@ number_parse(const char *s, int64_t max, int64_t *ret_n, struct err *err)
 static int
 read_duration(const struct field *f, const json_t *v, void *to, struct err *err)
 {
-	int64_t ms;
+	int64_t ms = 0;
 
 	if (json_is_number(v)) {
 		double s = json_number_value(v);
@@ -307,8 +307,7 @@ fields_read(const struct json_t *body, const struct field *fields, int n, void *
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)body, key, v)
-	{
+	json_object_foreach ((json_t *)body, key, v) {
 		int i = 0;
 
 		while (i < n && strcmp(fields[i].name, key) != 0)

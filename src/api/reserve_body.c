@@ -23,8 +23,7 @@ keys_read(const json_t *array, struct keys *keys, struct err *err)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach((json_t *)array, i, v)
-	{
+	json_array_foreach ((json_t *)array, i, v) {
 		const char *text = json_string_value(v);
 
 		if (!text)

@@ -38,8 +38,7 @@ expect_keys(const json_t *v, const char *want)
 	const char *key;
 	json_t *each;
 
-	json_object_foreach((json_t *)v, key, each)
-	{
+	json_object_foreach ((json_t *)v, key, each) {
 		(void)each;
 		buf_fmt(&names, "%s%s", names.len ? " " : "", key);
 	}
