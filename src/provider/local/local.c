@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "provider/local/local.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <uv.h>
-
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -16,27 +12,11 @@
 #include "base/xalloc.h"
 #include "init/control.h"
 #include "launcher/protocol.h"
-#include "provider/local/contact.h"
 #include "provider/local/control.h"
 #include "provider/local/launcher_client.h"
-#include "ssh/banner.h"
+#include "provider/local/local_internal.h"
 
 #define SSH_PORT 22
-#define CONTACT_MS 5000
-#define IMAGE_AGAIN_MS (60 * 1000)
-
-struct local {
-	struct provider p;
-	struct provider_env env;
-	struct launcher_client *launcher;
-	char *runtime;       /* owned */
-	struct map machines; /* token → struct lmachine */
-	struct list images;
-	struct list jobs;    /* setups and contacts under way */
-	uint8_t *slots;      /* owned: used or not; [0] is never used */
-	uint32_t n_slots, next_slot;
-	bool closing;
-};
 
 struct lmachine {
 	char id[LAUNCHER_ID_MAX];
@@ -47,14 +27,6 @@ struct lmachine {
 	char address[16];
 	bool ready;
 	bool ending; /* a KILL is on its way: its end is no news */
-};
-
-struct limage {
-	struct list in_local;
-	struct local *l;
-	char *name;
-	struct timer again;
-	bool building;
 };
 
 /* ---- slots ---- */
@@ -187,8 +159,8 @@ heard(void *arg, char *text, size_t n)
 	}
 }
 
-static int
-control_path(struct local *l, const char *id, char *out, size_t size, struct err *err)
+int
+local_control_path(struct local *l, const char *id, char *out, size_t size, struct err *err)
 {
 	int n = snprintf(out, size, "%s/machines/%s/control.sock", l->runtime, id);
 
@@ -204,7 +176,7 @@ watch(struct lmachine *m, struct err *err)
 
 	if (m->watch)
 		return 0;
-	if (control_path(m->l, m->id, path, sizeof(path), err) < 0 ||
+	if (local_control_path(m->l, m->id, path, sizeof(path), err) < 0 ||
 	    control_open(m->l->env.uv_loop, path, heard, m, &m->watch, err) < 0)
 		return -1;
 	if (control_send(m->watch, "watch", err) < 0) {
@@ -217,18 +189,8 @@ watch(struct lmachine *m, struct err *err)
 
 /* ---- calls whose answer is one `done` ---- */
 
-struct pending {
-	struct local *l;
-	char id[LAUNCHER_ID_MAX];
-	provider_done_fn done;
-	provider_launch_fn launched;
-	void *arg;
-	struct err err;
-	struct timer timer;
-};
-
-static struct pending *
-pending_new(struct local *l, const char *id, provider_done_fn done, void *arg)
+struct pending *
+local_pending_new(struct local *l, const char *id, provider_done_fn done, void *arg)
 {
 	struct pending *p = xnew(struct pending);
 
@@ -239,8 +201,8 @@ pending_new(struct local *l, const char *id, provider_done_fn done, void *arg)
 	return p;
 }
 
-static void
-answer(void *arg)
+void
+local_answer(void *arg)
 {
 	struct pending *p = arg;
 
@@ -251,11 +213,10 @@ answer(void *arg)
 	free(p);
 }
 
-/* For what fails before anything was asked: the answer still comes from the loop. */
-static void
-answer_later(struct pending *p)
+void
+local_answer_later(struct pending *p)
 {
-	timer_set(p->l->env.clock, &p->timer, 0, answer, p);
+	timer_set(p->l->env.clock, &p->timer, 0, local_answer, p);
 }
 
 /* ---- launch ---- */
@@ -277,11 +238,11 @@ launched(void *arg, const struct launcher_reply *r, bool last, const struct err 
 	    r->state == LAUNCHER_ABSENT) {
 		machine_forget(m); /* nothing was made: its slot is free */
 	}
-	answer(p);
+	local_answer(p);
 }
 
-static int
-copy_field(char *to, size_t size, const char *from, const char *what, struct err *err)
+int
+local_copy_field(char *to, size_t size, const char *from, const char *what, struct err *err)
 {
 	size_t n = from ? strlen(from) : 0;
 
@@ -300,31 +261,31 @@ fill_create(struct launcher_request *q, const struct launch_spec *s, struct err 
 	q->cpu_milli = (uint32_t)s->cpu_milli;
 	q->allow_nesting = s->nesting;
 	q->lease_s = (uint64_t)s->lease_s;
-	if (copy_field(q->id, sizeof(q->id), s->token, "id", err) < 0 ||
-	    copy_field(q->image, sizeof(q->image), s->image, "image", err) < 0 ||
-	    copy_field(q->image_version, sizeof(q->image_version), s->image_version, "image version", err) <
+	if (local_copy_field(q->id, sizeof(q->id), s->token, "id", err) < 0 ||
+	    local_copy_field(q->image, sizeof(q->image), s->image, "image", err) < 0 ||
+	    local_copy_field(q->image_version, sizeof(q->image_version), s->image_version, "image version", err) <
 	        0 ||
-	    copy_field(q->hostname, sizeof(q->hostname), s->hostname, "hostname", err) < 0 ||
-	    copy_field(q->host_key, sizeof(q->host_key), s->host_key, "host key", err) < 0 ||
-	    copy_field(q->host_cert, sizeof(q->host_cert), s->host_cert, "host certificate", err) < 0)
+	    local_copy_field(q->hostname, sizeof(q->hostname), s->hostname, "hostname", err) < 0 ||
+	    local_copy_field(q->host_key, sizeof(q->host_key), s->host_key, "host key", err) < 0 ||
+	    local_copy_field(q->host_cert, sizeof(q->host_cert), s->host_cert, "host certificate", err) < 0)
 		return -1;
-	return copy_field(q->user_ca, sizeof(q->user_ca), s->user_ca, "user CA", err);
+	return local_copy_field(q->user_ca, sizeof(q->user_ca), s->user_ca, "user CA", err);
 }
 
 static void
 local_launch(struct provider *pr, const struct launch_spec *s, provider_launch_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
-	struct pending *p = pending_new(l, s->token, NULL, arg);
+	struct pending *p = local_pending_new(l, s->token, NULL, arg);
 	struct lmachine *m = map_get(&l->machines, s->token);
 	struct launcher_request q = {0};
 
 	p->launched = done;
 	if (fill_create(&q, s, &p->err) < 0) {
-		answer_later(p);
+		local_answer_later(p);
 	} else if (!m && (q.slot = take_slot(l)) == 0) {
 		err_set(&p->err, ERR_NO_CAPACITY, "all %u addresses of the network are in use", l->n_slots);
-		answer_later(p);
+		local_answer_later(p);
 	} else {
 		if (!m)
 			m = machine_new(l, s->token, q.slot);
@@ -353,7 +314,7 @@ killed(void *arg, const struct launcher_reply *r, bool last, const struct err *e
 		m->ending = false;
 	memcpy(id, p->id, sizeof(id));
 	gone.token = gone.ref = id;
-	answer(p);
+	local_answer(p);
 	if (ok)
 		l->env.sighting(l->env.arg, &gone);
 }
@@ -362,12 +323,12 @@ static void
 local_terminate(struct provider *pr, const char *token, const char *ref, provider_done_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
-	struct pending *p = pending_new(l, token, done, arg);
+	struct pending *p = local_pending_new(l, token, done, arg);
 	struct lmachine *m = map_get(&l->machines, token);
 	struct launcher_request q = {.op = LAUNCHER_KILL};
 
-	if (copy_field(q.id, sizeof(q.id), token, "id", &p->err) < 0) {
-		answer_later(p);
+	if (local_copy_field(q.id, sizeof(q.id), token, "id", &p->err) < 0) {
+		local_answer_later(p);
 		return;
 	}
 	if (m)
@@ -388,10 +349,10 @@ local_deadline(struct provider *pr, const char *token, const char *ref, int64_t 
 	struct err err = {0};
 
 	if (!m || watch(m, &err) < 0) {
-		struct pending *p = pending_new(l, token, done, arg);
+		struct pending *p = local_pending_new(l, token, done, arg);
 
 		err_set(&p->err, ERR_UNAVAILABLE, "the machine is gone");
-		answer_later(p);
+		local_answer_later(p);
 		return;
 	}
 	push = xnew(struct push);
@@ -407,123 +368,6 @@ local_deadline(struct provider *pr, const char *token, const char *ref, int64_t 
 	}
 	/* the connection's end, which is on its way, answers */
 	log_debug("machine %s: %s", token, err.msg);
-}
-
-/* ---- setup and contact ---- */
-
-struct job {
-	struct list in_local;
-	struct local *l;
-	struct control *control; /* of a setup */
-	struct contact *contact;
-	struct buf output;
-	provider_setup_fn setup_done;
-	provider_done_fn contact_done;
-	void *arg;
-};
-
-static void
-job_free(struct job *j)
-{
-	list_remove(&j->in_local);
-	buf_fini(&j->output);
-	free(j);
-}
-
-static void
-setup_over(struct job *j, int exit_code, const struct err *err)
-{
-	char *out = buf_take(&j->output);
-
-	j->setup_done(j->arg, exit_code, out, err);
-	free(out);
-	job_free(j);
-}
-
-static void
-setup_heard(void *arg, char *text, size_t n)
-{
-	struct job *j = arg;
-	struct err err = {0};
-
-	if (!text) {
-		j->control = NULL;
-		err_set(&err, ERR_UNAVAILABLE, "the machine ended while the command ran");
-		setup_over(j, -1, &err);
-	} else if (n >= 4 && memcmp(text, "out ", 4) == 0) {
-		for (size_t i = 4; i < n; i++) /* it is kept and shown as text */
-			buf_char(&j->output, text[i] ? text[i] : '?');
-	} else if (strncmp(text, "exit ", 5) == 0 || strncmp(text, "error", 5) == 0) {
-		control_close(j->control);
-		if (text[1] == 'r')
-			err_set(&err, ERR_INTERNAL, "hearth-init: %.200s", text);
-		setup_over(j, text[1] == 'r' ? -1 : (int)strtol(text + 5, NULL, 10), &err);
-	}
-}
-
-struct refusal {
-	struct timer timer;
-	struct err err;
-	provider_setup_fn done;
-	void *arg;
-};
-
-static void
-refuse_setup(void *arg)
-{
-	struct refusal *r = arg;
-
-	r->done(r->arg, -1, "", &r->err);
-	free(r);
-}
-
-static void
-local_setup(struct provider *pr, const char *token, const char *ref, const char *command, int64_t timeout_ms,
-    provider_setup_fn done, void *arg)
-{
-	struct local *l = (struct local *)pr;
-	struct job *j = xnew(struct job);
-	char path[128], text[CONTROL_PACKET_MAX + 1];
-	struct err err;
-	int n;
-
-	*j = (struct job){.l = l, .setup_done = done, .arg = arg, .output = BUF_INIT(CONTROL_OUTPUT_MAX)};
-	list_push_back(&l->jobs, &j->in_local);
-	n = snprintf(text, sizeof(text), "run %lld %s", (long long)((timeout_ms + 999) / 1000), command);
-	if (n >= (int)sizeof(text))
-		err_set(&err, ERR_TOO_LARGE, "the command is longer than %d bytes", CONTROL_PACKET_MAX - 32);
-	else if (control_path(l, token, path, sizeof(path), &err) == 0 &&
-	    control_open(l->env.uv_loop, path, setup_heard, j, &j->control, &err) == 0) {
-		if (control_send(j->control, text, &err) == 0)
-			return;
-		control_close(j->control);
-	}
-	struct refusal *r = xnew(struct refusal);
-
-	*r = (struct refusal){.err = err, .done = done, .arg = arg};
-	timer_set(l->env.clock, &r->timer, 0, refuse_setup, r);
-	job_free(j);
-}
-
-static void
-contacted(void *arg, const struct err *err)
-{
-	struct job *j = arg;
-
-	j->contact_done(j->arg, err);
-	job_free(j);
-}
-
-static void
-local_contact(struct provider *pr, const char *token, const char *address, int port, provider_done_fn done,
-    void *arg)
-{
-	struct local *l = (struct local *)pr;
-	struct job *j = xnew(struct job);
-
-	*j = (struct job){.l = l, .contact_done = done, .arg = arg};
-	list_push_back(&l->jobs, &j->in_local);
-	j->contact = contact_start(l->env.uv_loop, l->env.clock, address, port, CONTACT_MS, contacted, j);
 }
 
 /* ---- inventory ---- */
@@ -606,170 +450,21 @@ local_inventory(struct provider *pr, provider_inventory_fn done, void *arg)
 	launcher_client_call(l->launcher, &q, listed, g);
 }
 
-/* ---- images ---- */
-
-struct build {
-	struct local *l;
-	struct limage *i;
-	provider_done_fn done; /* NULL: nobody asked, the pool needs it */
-	void *arg;
-};
-
-static void look_up(struct limage *i);
-
-static void
-look_again(void *arg)
-{
-	look_up(arg);
-}
-
-static void
-built(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
-{
-	struct build *b = arg;
-	struct limage *i = b->i;
-	struct local *l = b->l;
-
-	if (!last) {
-		l->env.image(l->env.arg, i->name, NULL, (int)r->percent, NULL);
-		return;
-	}
-	i->building = false;
-	if (err->code == ERR_NONE) {
-		l->env.image(l->env.arg, i->name, r->image_version, 100, NULL);
-	} else if (!l->closing) {
-		l->env.image(l->env.arg, i->name, NULL, -1, err->msg);
-		timer_set(l->env.clock, &i->again, IMAGE_AGAIN_MS, look_again, i);
-	}
-	if (b->done)
-		b->done(b->arg, err);
-	free(b);
-}
-
-static void
-build(struct limage *i, provider_done_fn done, void *arg)
-{
-	struct launcher_request q = {.op = LAUNCHER_BUILD_IMAGE};
-	struct build *b = xnew(struct build);
-
-	*b = (struct build){i->l, i, done, arg};
-	(void)snprintf(q.image, sizeof(q.image), "%s", i->name);
-	i->building = true;
-	timer_off(&i->again);
-	if (!done)
-		i->l->env.image(i->l->env.arg, i->name, NULL, 0, NULL);
-	launcher_client_call(i->l->launcher, &q, built, b);
-}
-
-static void
-looked_up(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
-{
-	struct limage *i = arg;
-
-	if (err->code == ERR_NONE)
-		i->l->env.image(i->l->env.arg, i->name, r->image_version, 100, NULL);
-	else if (err->code == ERR_NOT_FOUND)
-		build(i, NULL, NULL);
-	else if (err->code != ERR_CANCELLED)
-		i->l->env.image(i->l->env.arg, i->name, NULL, -1, err->msg);
-	if (err->code != ERR_NONE && err->code != ERR_NOT_FOUND && err->code != ERR_CANCELLED)
-		timer_set(i->l->env.clock, &i->again, IMAGE_AGAIN_MS, look_again, i);
-}
-
-/* Which version is current; none is: it is built. */
-static void
-look_up(struct limage *i)
-{
-	struct launcher_request q = {.op = LAUNCHER_FIND_IMAGE};
-
-	(void)snprintf(q.image, sizeof(q.image), "%s", i->name);
-	launcher_client_call(i->l->launcher, &q, looked_up, i);
-}
-
-static struct limage *
-image_get(struct local *l, const char *name)
-{
-	struct limage *i;
-
-	list_for_each (i, &l->images, in_local)
-		if (strcmp(i->name, name) == 0)
-			return i;
-	i = xnew(struct limage);
-	i->l = l;
-	i->name = xstrdup(name);
-	list_push_back(&l->images, &i->in_local);
-	return i;
-}
-
-static void
-local_image(struct provider *pr, const char *name)
-{
-	struct limage *i = image_get((struct local *)pr, name);
-
-	if (!i->building)
-		look_up(i);
-}
-
-static void
-local_image_build(struct provider *pr, const char *name, provider_done_fn done, void *arg)
-{
-	build(image_get((struct local *)pr, name), done, arg);
-}
-
-static void
-image_removed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
-{
-	struct pending *p = arg;
-
-	p->err = *err;
-	answer(p);
-}
-
-static void
-local_image_remove(struct provider *pr, const char *name, const char *version, provider_done_fn done,
-    void *arg)
-{
-	struct local *l = (struct local *)pr;
-	struct pending *p = pending_new(l, "", done, arg);
-	struct launcher_request q = {.op = LAUNCHER_REMOVE_IMAGE};
-
-	if (copy_field(q.image, sizeof(q.image), name, "image", &p->err) < 0 ||
-	    copy_field(q.image_version, sizeof(q.image_version), version, "version", &p->err) < 0)
-		answer_later(p);
-	else
-		launcher_client_call(l->launcher, &q, image_removed, p);
-}
-
 /* ---- open and close ---- */
 
 static void
 local_close(struct provider *pr)
 {
 	struct local *l = (struct local *)pr;
-	struct job *j, *jtmp;
-	struct limage *i, *itmp;
 	struct lmachine *m;
-	struct err err;
 	size_t at = 0;
 
 	l->closing = true;
-	err_set(&err, ERR_CANCELLED, "hearthd is stopping");
 	launcher_client_close(l->launcher);
-	list_for_each_safe (j, jtmp, &l->jobs, in_local)
-		if (j->contact) {
-			contact_cancel(j->contact); /* answers as its handle closes, in the loop */
-			list_remove(&j->in_local);
-		} else {
-			control_close(j->control);
-			setup_over(j, -1, &err);
-		}
+	local_jobs_close(l);
 	while ((m = map_next(&l->machines, &at)))
 		machine_forget(m);
-	list_for_each_safe (i, itmp, &l->images, in_local) {
-		timer_off(&i->again);
-		free(i->name);
-		free(i);
-	}
+	local_images_close(l);
 	map_fini(&l->machines);
 	free(l->slots);
 	free(l->runtime);
