@@ -43,7 +43,9 @@ static int
 teardown(void **state)
 {
 	keys_fini(&keys);
+	keys.n = 0;
 	json_decref(body);
+	body = NULL;
 	return 0;
 }
 
@@ -196,12 +198,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_teardown(test_reads_all_there_is, teardown),
+	    cmocka_unit_test(test_reads_all_there_is),
 	    cmocka_unit_test(test_refuses_by_name),
 	    cmocka_unit_test(test_bounds_depth),
 	    cmocka_unit_test(test_empty_is_an_object),
 	    cmocka_unit_test(test_durations_and_numbers),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, teardown);
 }
