@@ -8,7 +8,8 @@
 
 soak=${HEARTH_SOAK:-0}
 seed=${HEARTH_TEST_SEED:-$(date +%s)}
-export HEARTH_SOAK="$soak" HEARTH_TEST_SEED="$seed" PYTHONDONTWRITEBYTECODE=1
+export HEARTH_TEST_SEED="$seed" PYTHONDONTWRITEBYTECODE=1
+if [ "$soak" = 1 ]; then export HEARTH_SOAK=1; else unset HEARTH_SOAK; fi # tests ask whether it is set
 # Debian's, for which the test packages are; a python3 in front of it on PATH need not have them.
 python=/usr/bin/python3
 passed=0 failed=0 skipped=0
