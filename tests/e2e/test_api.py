@@ -112,6 +112,10 @@ def test_health_metrics_images_audit(c):
     for line in text.splitlines():
         assert line.startswith("#") or re.match(r'^[a-z_]+(\{([a-z]+="[^"]*",?)*\})? -?[0-9.e+]+$', line), line
     assert c.get("/v1/images").json[0]["name"] == "debian"
+    for built in (c.post("/v1/images/debian/builds", {}), c.post("/v1/images", {"name": "debian"})):
+        assert built.status == 202 and built.json["name"] == "debian"
+    refused(c.post("/v1/images/nope/builds", {}), 404, "not_found")
+    refused(c.post("/v1/images", {}), 400, "invalid")
     audit = wait_for(lambda: (a := c.get("/v1/audit").json)["ok"] and a)
     assert {"ok", "provider_only", "ledger_only", "open_steps"} <= set(audit)
     assert audit["provider_only"] == audit["ledger_only"] == [] and isinstance(audit["open_steps"], int)
