@@ -205,6 +205,17 @@ cgroup_setup(const char *name, struct cgroups *ret, struct err *err)
 	return 0;
 }
 
+bool
+cgroup_is_set_up(const struct cgroups *c)
+{
+	bool all = c->v2 < 0 || faccessat(c->v2, "cgroup.procs", F_OK, 0) == 0;
+
+	for (int i = 0; i < CGROUP_MAX; i++)
+		all = all &&
+		      (c->v1[i] < 0 || faccessat(c->v1[i], "cgroup.procs", F_OK, 0) == 0);
+	return all;
+}
+
 /* Sets a limit in the group `dir`; a file that the kernel does not have is an error unless optional. */
 static int
 set(int dir, const char *file, uint64_t value, bool optional, struct err *err)
@@ -369,4 +380,14 @@ cgroup_teardown(const struct cgroups *c)
 	for (int i = 0; i < CGROUP_MAX; i++)
 		if (c->v1[i] >= 0)
 			(void)unlinkat(c->v1[i], path, AT_REMOVEDIR);
+}
+
+void
+cgroup_close(const struct cgroups *c)
+{
+	if (c->v2 >= 0)
+		close(c->v2);
+	for (int i = 0; i < CGROUP_MAX; i++)
+		if (c->v1[i] >= 0)
+			close(c->v1[i]);
 }

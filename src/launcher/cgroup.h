@@ -49,6 +49,10 @@ struct cgroup_limits {
    host has no memory or no pids controller. */
 ERR_CHECK int cgroup_setup(const char *name, struct cgroups *ret, struct err *err);
 
+/* False when somebody has removed our groups, as anybody tidying up may while no machine is in them: set
+   up again then. */
+bool cgroup_is_set_up(const struct cgroups *c);
+
 /* Opens what cgroup_setup() would make, without changing anything; for tear-down. */
 void cgroup_find(const char *name, struct cgroups *ret);
 
@@ -68,6 +72,9 @@ ERR_CHECK int cgroup_attach(
 /* Kills whatever is left in the machine's groups and removes them. Waits at most 2 s for the kernel to
    let go of them. Fine when they are gone. */
 ERR_CHECK int cgroup_remove(const struct cgroups *c, const char *id, struct err *err);
+
+/* Closes the descriptors; groups stay. */
+void cgroup_close(const struct cgroups *c);
 
 /* Removes our group from every hierarchy where no group is left in it. */
 void cgroup_teardown(const struct cgroups *c);

@@ -336,19 +336,6 @@ inside_failed(struct creation *c, int flags, struct err *err)
 	return true;
 }
 
-/* A process that dies has lost its program before its descriptors, one that executes has the new one. */
-static bool
-runs_init(pid_t pid)
-{
-	char path[32], exe[64];
-	ssize_t n;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-	n = readlink(path, exe, sizeof(exe) - 1);
-	exe[n < 0 ? 0 : n] = '\0';
-	return strstr(exe, INIT_MEMFD_NAME) != NULL;
-}
-
 /* The end of the channel is success: execve closed the last copy of its other end. Or it is death
    without a word. */
 static int
@@ -359,7 +346,7 @@ await_start(struct creation *c, struct err *err)
 	(void)setsockopt(c->channel, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (inside_failed(c, 0, err))
 		return -1;
-	if (!runs_init(c->record.pid))
+	if (!process_runs_init(c->record.pid))
 		return err_set(
 		    err, ERR_INTERNAL, "the machine's first process died at its start");
 	return 0;
@@ -442,7 +429,7 @@ lock_fresh(struct creation *c, bool *ret_alive, struct err *err)
 		if (faccessat(c->machine_fd, "state", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 			break;
 		if (record_read(c->machine_fd, &r, &none) == 0) {
-			AUTO_CLOSE int pidfd = record_open_process(&r, c->l->boot_id);
+			AUTO_CLOSE int pidfd = record_open_machine(&r, c->l->boot_id);
 
 			*ret_alive = pidfd >= 0;
 			if (*ret_alive) {

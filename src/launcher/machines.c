@@ -302,7 +302,7 @@ machine_look(
 		return false;
 	if (record_read(fd, ret, &err) < 0)
 		*ret = (struct record){0};
-	pidfd = record_open_process(ret, l->boot_id);
+	pidfd = record_open_machine(ret, l->boot_id);
 	*ret_alive = pidfd >= 0;
 	return true;
 }

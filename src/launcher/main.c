@@ -312,8 +312,22 @@ run_sweep(const struct launcher *l)
 	_exit(0);
 }
 
+/* A failure is left to the request, which runs into it. */
+static void
+mend_cgroups(struct launcher *l)
+{
+	struct cgroups fresh;
+	struct err err;
+
+	if (!l->serves_machines || cgroup_is_set_up(&l->cgroups) ||
+	    cgroup_setup(l->cgroups.name, &fresh, &err) < 0)
+		return;
+	cgroup_close(&l->cgroups);
+	l->cgroups = fresh;
+}
+
 static int
-accept_one(const struct launcher *l, int socket_fd, const sigset_t *signals)
+accept_one(struct launcher *l, int socket_fd, const sigset_t *signals)
 {
 	int fd = accept4(socket_fd, NULL, NULL, SOCK_CLOEXEC);
 	pid_t pid;
@@ -325,9 +339,11 @@ accept_one(const struct launcher *l, int socket_fd, const sigset_t *signals)
 		close(fd);
 		return 0;
 	}
+	mend_cgroups(l);
 	pid = fork();
 	if (pid == 0) {
-		close(socket_fd); /* a long build must not keep the next launcher's place */
+		/* a long build must not keep the next launcher's place */
+		close(socket_fd);
 		run_service(l, fd, signals);
 	}
 	if (pid < 0)
@@ -362,7 +378,7 @@ block_signals(sigset_t *ret)
 
 /* Until the daemon is gone or SIGTERM; then until all requests are served. */
 static int
-run(const struct launcher *l, int socket_fd, int lifeline_fd)
+run(struct launcher *l, int socket_fd, int lifeline_fd)
 {
 	sigset_t signals;
 	bool open = true;

@@ -17,11 +17,13 @@
 #include "launcher/file.h"
 
 #define RECORD_MAX 512
+#define DECISION_MS 2000
 
 int
 record_write(int machine_fd, const struct record *r, struct err *err)
 {
 	AUTO_BUF struct buf b = BUF_INIT(RECORD_MAX - 1);
+	AUTO_CLOSE int fd = -1;
 
 	buf_fmt(&b, "slot %u\npid %d\nstart %" PRIu64 "\ncreated %" PRIu64 "\n", r->slot,
 	    (int)r->pid, r->start, r->created_at_ms);
@@ -29,11 +31,10 @@ record_write(int machine_fd, const struct record *r, struct err *err)
 	    r->image_version);
 	if (b.overflow)
 		return err_set(err, ERR_INTERNAL, "the machine's record is too long");
-	if (unlinkat(machine_fd, "state.new", 0) < 0 && errno != ENOENT)
-		return err_errno(err, errno, "remove an unfinished record");
-	if (file_create_at(machine_fd, "state.new", b.data, b.len, 0600, 0, err) < 0)
-		return -1;
-	if (renameat(machine_fd, "state.new", machine_fd, "state") < 0)
+	fd = openat(
+	    machine_fd, "state", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || pwrite(fd, b.data, b.len, 0) != (ssize_t)b.len ||
+	    ftruncate(fd, (off_t)b.len) < 0)
 		return err_errno(err, errno, "write the machine's record");
 	return 0;
 }
@@ -144,4 +145,31 @@ record_open_process(const struct record *r, const char *boot_id)
 	if (poll(&p, 1, 0) != 0) /* a zombie still has its pid and its start time */
 		return -1;
 	return TAKE_FD(fd);
+}
+
+bool
+process_runs_init(pid_t pid)
+{
+	char path[32], exe[64];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, exe, sizeof(exe) - 1);
+	exe[n < 0 ? 0 : n] = '\0';
+	return strstr(exe, INIT_MEMFD_NAME) != NULL;
+}
+
+int
+record_open_machine(const struct record *r, const char *boot_id)
+{
+	AUTO_CLOSE int fd = record_open_process(r, boot_id);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	for (int i = 0; fd >= 0 && i < DECISION_MS; i++) {
+		if (process_runs_init(r->pid))
+			return TAKE_FD(fd);
+		if (poll(&p, 1, 1) != 0)
+			return -1;
+	}
+	return -1;
 }

@@ -11,6 +11,7 @@
  * record is leftovers anyway.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -28,7 +29,7 @@ struct record {
 	char image_version[LAUNCHER_VERSION_MAX];
 };
 
-/* Replaces the record in one step. */
+/* Writes the record over what is there, in one write(2): whoever reads it sees the one or the other. */
 ERR_CHECK int record_write(int machine_fd, const struct record *r, struct err *err);
 
 /* ERR_NOT_FOUND when there is none, ERR_INTERNAL when it makes no sense. */
@@ -36,6 +37,13 @@ ERR_CHECK int record_read(int machine_fd, struct record *ret, struct err *err);
 
 /* A pidfd of the machine's PID 1 if that very process still lives, else -1. */
 int record_open_process(const struct record *r, const char *boot_id);
+
+/* As that, once it is decided whether the machine lives: when a creator was killed, its first process is
+   about to die or to become hearth-init. -1 after 2 s of neither. The machine's lock must be held. */
+int record_open_machine(const struct record *r, const char *boot_id);
+
+/* Is this hearth-init by now? False for a dying process: it has lost its program before its descriptors. */
+bool process_runs_init(pid_t pid);
 
 /* Start time of the process; 0 when there is no such process. */
 uint64_t process_start_time(pid_t pid);

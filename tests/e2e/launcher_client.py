@@ -20,7 +20,7 @@ import image_cache
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
 MAGIC, VERSION = 0x68727468, 1
-CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, OPEN_CONFIG = range(1, 7)
+CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG = range(1, 8)
 ALIVE, DEAD, ABSENT = 1, 2, 3
 OK, INVALID, NOT_PERMITTED, NOT_FOUND, CONFLICT = range(5)
 UNAVAILABLE = 8
@@ -113,7 +113,7 @@ socket.socket(fileno=1).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
 
 class Launcher:
     def __init__(self, network="10.213.0.0/16", program="hearth-launcher", env=None, image=True):
-        self.root = tempfile.mkdtemp(prefix="hearth-test-", dir="/var/tmp")
+        self.root = tempfile.mkdtemp(prefix="hearth-test-", dir=os.environ.get("HEARTH_TEST_DIR", "/var/tmp"))
         os.chmod(self.root, 0o755)
         self.state = os.path.join(self.root, "state")
         self.runtime = os.path.join(self.root, "run")
@@ -140,7 +140,8 @@ class Launcher:
         """A version that shares its files with the cache: images are never written to."""
         os.makedirs(os.path.join(self.state, "images", name), exist_ok=True)
         at = os.path.join(self.state, "images", name, version)
-        subprocess.run(["cp", "-al", image_cache.image(), at], check=True)
+        share = os.stat(self.root).st_dev == os.stat(image_cache.image()).st_dev
+        subprocess.run(["cp", "-al" if share else "-a", image_cache.image(), at], check=True)
         if current:
             link = os.path.join(self.state, "images", name, "current")
             if os.path.islink(link):
@@ -180,7 +181,8 @@ class Launcher:
     def _wait_serving(self):
         """A request that is answered, or the reason why none will be."""
         try:
-            self.ask(OPEN_CONFIG)
+            for fd in self.ask_raw(bytes(Request(magic=MAGIC, version=VERSION, op=OPEN_CONFIG)))[1]:
+                os.close(fd)
         except OSError:
             self.process.wait(10)
             self.process = None

@@ -2,6 +2,7 @@
 """The launcher makes machines one can log in to, says the truth about them after any crash, and
 removes every trace of them. Real launcher, real hearth-init, real image, real ssh."""
 
+import glob
 import os
 import signal
 import socket
@@ -263,8 +264,9 @@ def test_only_root_and_the_daemon_may_ask(launcher):
 
 def test_the_configuration_comes_as_a_descriptor(launcher):
     q = lc.Request(magic=lc.MAGIC, version=lc.VERSION, op=lc.OPEN_CONFIG)
-    (reply,), (fd,) = launcher.ask_raw(bytes(q))
-    assert reply.error == lc.OK
+    (reply,), fds = launcher.ask_raw(bytes(q))
+    assert reply.error == lc.OK, reply.message
+    (fd,) = fds
     with os.fdopen(fd, "rb", buffering=0) as f:
         assert f.read() == b"the configuration\n"
         with pytest.raises(OSError):
@@ -381,6 +383,9 @@ def test_crashes_at_any_moment(launcher):
         if seen and seen.state == lc.ALIVE:
             launcher.wait_ready(name)
         assert launcher.kill(name).error == lc.OK
+    # The SIGKILLs also hit who was still deleting; a start sweeps up after those.
+    launcher.stop()
+    launcher.start()
     launcher.wait_clean()
 
 
@@ -390,6 +395,19 @@ def children(pid):
             return [int(p) for p in f.read().split()]
     except OSError:
         return []
+
+
+def test_an_empty_control_group_that_somebody_removed_is_made_again(launcher):
+    groups = glob.glob("/sys/fs/cgroup/**/" + launcher.cgroup, recursive=True)
+    assert groups
+    for path in groups:
+        os.rmdir(path)
+    name = new_id()
+    reply = launcher.create(name, 1, memory_bytes=64 << 20)
+    assert reply.error == lc.OK, reply.message
+    assert launcher.traces()["cgroups"]
+    assert launcher.kill(name).error == lc.OK
+    launcher.wait_clean()
 
 
 def test_before_linux_6_8_the_overlay_takes_another_road():
@@ -426,6 +444,9 @@ def test_an_image_is_built_published_and_removed(launcher):
     assert launcher.ask(lc.REMOVE_IMAGE, image="mine", image_version=first)[-1].error == lc.OK
     assert launcher.ask(lc.REMOVE_IMAGE, image="mine", image_version=first)[-1].error == lc.OK
     assert sorted(os.listdir(at)) == [second, "current"]
+    found = launcher.ask(lc.FIND_IMAGE, image="mine")[-1]
+    assert (found.error, found.image_version.decode()) == (lc.OK, second)
+    assert launcher.ask(lc.FIND_IMAGE, image="nosuch")[-1].error == lc.NOT_FOUND
 
 
 def test_a_failed_build_says_why_and_changes_nothing(launcher):
