@@ -37,6 +37,7 @@ static const char version_1[] =
     "CREATE UNIQUE INDEX reservations_request ON reservations (uid, request_id)"
     " WHERE request_id IS NOT NULL;"
     "CREATE INDEX reservations_name ON reservations (name);"
+    "CREATE INDEX reservations_group ON reservations (\"group\") WHERE \"group\" IS NOT NULL;"
 
     "CREATE TABLE steps ("
     " id INTEGER PRIMARY KEY, subject TEXT NOT NULL, name TEXT NOT NULL, attempt INTEGER,"

@@ -44,7 +44,8 @@ void store_tx_machine(struct store_tx *tx, const struct machine *m);
 
 /* As store_tx_machine, and the transaction fails with ERR_CONFLICT unless the stored row is in `expect`:
    the claim's guard. */
-void store_tx_machine_if(struct store_tx *tx, const struct machine *m, enum machine_state expect);
+void store_tx_machine_if(
+    struct store_tx *tx, const struct machine *m, enum machine_state expect);
 
 /* (uid, request_id) is unique where request_id is set: ERR_CONFLICT, message "request_id". */
 void store_tx_reservation(struct store_tx *tx, const struct reservation *r);
@@ -58,13 +59,13 @@ void store_tx_pool(struct store_tx *tx, const char *pool, const int settings[4])
 void store_tx_meta(struct store_tx *tx, const char *key, const char *value);
 
 enum store_query_kind {
-	QUERY_RESERVATIONS,   /* ended ones too, newest first; uid or STORE_ANY_UID; at most `limit` */
-	QUERY_GROUP,          /* `key` = group's id, of `uid`; in order */
-	QUERY_RESERVATION,    /* `key` is an id, a name or a prefix of an id; at most `limit` */
-	QUERY_REQUEST,        /* `uid`, `key` = request_id: 0 or 1 */
-	QUERY_MACHINES,       /* `key` as above; ended ones too */
-	QUERY_STEPS,          /* `key` = subject's id, in order of id; `key2` likewise or NULL */
-	QUERY_EVENTS,         /* seq > `since`, ascending, at most `limit` */
+	QUERY_RESERVATIONS, /* ended ones too, newest first; uid or STORE_ANY_UID; at most `limit` */
+	QUERY_GROUP,	   /* `key` = group's id, of `uid`; in order */
+	QUERY_RESERVATION, /* `key` is an id, a name or a prefix of an id; at most `limit` */
+	QUERY_REQUEST,	   /* `uid`, `key` = request_id: 0 or 1 */
+	QUERY_MACHINES,	   /* `key` as above; ended ones too */
+	QUERY_STEPS,  /* `key` = subject's id, in order of id; `key2` likewise or NULL */
+	QUERY_EVENTS, /* seq > `since`, ascending, at most `limit` */
 };
 
 #define STORE_ANY_UID UINT32_MAX
@@ -88,17 +89,26 @@ struct store_result {
 	int n;
 };
 
-typedef void (*store_query_fn)(void *arg, const struct store_result *res, const struct err *err);
+typedef void (*store_query_fn)(
+    void *arg, const struct store_result *res, const struct err *err);
 
 /* What `load` hands over, row by row; each row is valid during its call only. NULL members are skipped. */
 struct store_loader {
 	void *arg;
-	void (*machine)(void *arg, const struct machine *m);         /* not terminated nor failed */
-	void (*reservation)(void *arg, const struct reservation *r); /* not ended */
-	void (*step)(void *arg, const struct step *s);               /* open, in order of id */
+
+	/* Not terminated nor failed. */
+	void (*machine)(void *arg, const struct machine *m);
+
+	/* Not ended. */
+	void (*reservation)(void *arg, const struct reservation *r);
+
+	/* Open, in order of id. */
+	void (*step)(void *arg, const struct step *s);
 	void (*pool)(void *arg, const char *name, const int settings[4]);
 	void (*meta)(void *arg, const char *key, const char *value);
-	void (*last)(void *arg, int64_t step_id, int64_t event_seq, uint64_t serial); /* highest ever stored */
+
+	/* The highest ever stored. */
+	void (*last)(void *arg, int64_t step_id, int64_t event_seq, uint64_t serial);
 };
 
 struct store_ops {
@@ -108,10 +118,12 @@ struct store_ops {
 	int (*load)(struct store *st, const struct store_loader *to, struct err *err);
 
 	/* Takes `tx`. Never blocks. */
-	void (*submit)(struct store *st, struct store_tx *tx, store_done_fn done, void *arg);
+	void (*submit)(
+	    struct store *st, struct store_tx *tx, store_done_fn done, void *arg);
 
 	/* Never blocks. */
-	void (*query)(struct store *st, const struct store_query *q, store_query_fn done, void *arg);
+	void (*query)(struct store *st, const struct store_query *q, store_query_fn done,
+	    void *arg);
 
 	/* Removes ended reservations, machines and their steps older than `before_at`, and all but the last
 	   `keep_events` events, in small transactions. */
@@ -128,14 +140,19 @@ struct store {
 
 /* How the SQLite store runs. */
 struct sqlite_options {
-	const char *path;  /* ":memory:" for tests */
-	struct clock *clock; /* inline mode: completions come as timers of this clock, and there is no thread */
-	void *uv_loop;     /* threaded mode (clock is NULL): the uv_loop_t on which completions are called */
-	const char *vfs;   /* sqlite VFS to open with; NULL: the default */
+	const char *path; /* ":memory:" for tests */
+	const char *vfs;  /* sqlite VFS to open with; NULL: the default */
+
+	/* Inline mode: completions come as timers of this clock, and there is no thread. */
+	struct clock *clock;
+
+	/* Threaded mode (clock is NULL): the uv_loop_t on which completions are called. */
+	void *uv_loop;
 };
 
 /* Opens, creating file (0600) and schema; refuses a newer schema, and a database that another hearthd
    has open (ERR_CONFLICT: an flock on `path`.lock held for the process's life; not for ":memory:"). Blocks. */
-int sqlite_store_open(const struct sqlite_options *opt, struct store **ret, struct err *err) ERR_CHECK;
+int sqlite_store_open(
+    const struct sqlite_options *opt, struct store **ret, struct err *err) ERR_CHECK;
 
 #endif

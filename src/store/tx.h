@@ -7,7 +7,14 @@
 
 #include "store/store.h"
 
-enum store_rec_kind { REC_MACHINE, REC_RESERVATION, REC_STEP, REC_EVENT, REC_POOL, REC_META };
+enum store_rec_kind {
+	REC_MACHINE,
+	REC_RESERVATION,
+	REC_STEP,
+	REC_EVENT,
+	REC_POOL,
+	REC_META
+};
 
 struct store_rec {
 	struct store_rec *next;

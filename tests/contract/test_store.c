@@ -604,6 +604,47 @@ test_query_request(void **state)
 }
 
 static void
+test_query_group(void **state)
+{
+	struct store_query q = {.kind = QUERY_GROUP, .key = "r-000000000003"};
+	struct seen s;
+
+	for (int i = 5; i > 0; i--) {
+		char id[16];
+
+		(void)snprintf(id, sizeof(id), "r-%012d", i);
+		struct reservation r = sample_reservation(id, id);
+		r.uid = i == 1 ? 8 : 7;
+		r.group = sample_id(i == 2 ? "r-000000000002" : "r-000000000003");
+		assert_int_equal(put_reservation(&r, NULL), ERR_NONE);
+	}
+	q.uid = 7;
+	store_fixture_query(&fx, &q, look, &s);
+	assert_ids(&s, "r-000000000005", "r-000000000004", "r-000000000003", NULL);
+	q.uid = STORE_ANY_UID;
+	store_fixture_query(&fx, &q, look, &s);
+	assert_int_equal(s.n, 4);
+}
+
+/* A reference outlives the store's own; what is absorbed is the history, not the rows with a state. */
+static void
+test_ref_and_absorb(void **state)
+{
+	struct store_tx *refused = claim_tx("m-000000000001", "r-000000000001", NULL, 1);
+	struct store_tx *tx = store_tx_new();
+
+	assert_int_equal(
+	    store_fixture_put(&fx, store_tx_ref(refused), NULL), ERR_CONFLICT);
+	store_tx_absorb(tx, refused);
+	store_tx_free(refused);
+	assert_int_equal(store_fixture_put(&fx, tx, NULL), ERR_NONE);
+	assert_found(QUERY_RESERVATIONS, "", 9);
+	assert_found(QUERY_MACHINES, "", 9);
+	assert_found(QUERY_EVENTS, "", 9, "1");
+	assert_found(QUERY_STEPS, "r-000000000001", 9, "1");
+}
+
+static void
 test_query_machines_steps_events(void **state)
 {
 	struct store_query q = {.kind = QUERY_STEPS, .key = "r-1", .key2 = "m-1"};
@@ -826,6 +867,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_query_request, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_query_machines_steps_events, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_query_group, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_ref_and_absorb, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_load, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
 	};

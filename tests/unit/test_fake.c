@@ -373,7 +373,8 @@ test_effect_and_mute(void **state)
 	run(200);
 	close_fake();
 	/* the close lets go of what the caller holds for an answer */
-	expect("200:effect m-2 and mute\n400:launched m-2 cancelled\n400:inventory - n=0\n");
+	expect(
+	    "200:effect m-2 and mute\n400:launched m-2 cancelled\n400:inventory - n=0\n");
 	open_fake();
 	fake->ops->inventory(fake, on_inventory, NULL);
 	run(0);
