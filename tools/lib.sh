@@ -55,9 +55,9 @@ as_invoker()
 {
 	if is_root && [ "${SUDO_UID:-0}" != 0 ]; then
 		home=$(getent passwd "$SUDO_UID" | cut -d: -f6)
-		name=$(getent passwd "$SUDO_UID" | cut -d: -f1)
+		invoker=$(getent passwd "$SUDO_UID" | cut -d: -f1)
 		setpriv --reuid="$SUDO_UID" --regid="${SUDO_GID:-$SUDO_UID}" --init-groups \
-		    env HOME="${home:-/}" USER="$name" LOGNAME="$name" "$@"
+		    env HOME="${home:-/}" USER="$invoker" LOGNAME="$invoker" "$@"
 	else
 		"$@"
 	fi

@@ -166,8 +166,10 @@ fill
 step '5. Reserve a machine, log in over plain ssh'
 reserve
 say "reserved '$name' ($id)"
-say "\$ $ssh ..."
-as_invoker sh -c "$ssh"' '"'"'echo "I am $(whoami) on $(hostname), $(. /etc/os-release; echo "$PRETTY_NAME")"; uptime -p'"'"
+say "\$ $ssh 'whoami; hostname; ...'"
+# shellcheck disable=SC2016 # for the machine's shell
+as_invoker sh -c "$ssh \"\$1\"" sh \
+    '. /etc/os-release; echo "I am $(whoami) on $(hostname), $PRETTY_NAME, and $(sudo whoami) if I want"'
 
 step '6. What happened'
 as_invoker "$hearth" --socket "$socket" trace "$id"

@@ -57,7 +57,7 @@ if $purge; then
 	    [ ! -e /usr/local/lib/sysusers.d/hearth.conf ]; then
 		userdel hearth
 	fi
-	say 'files and the user hearth are gone, too'
+	say 'those files are gone, too'
 else
 	say "kept: $state (image, database), $CONFIG, $LOG; 'sudo make purge' removes them"
 fi

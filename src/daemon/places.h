@@ -32,7 +32,7 @@ struct socket_spec {
 	unsigned mode;
 	uid_t uid;	   /* the owner; (uid_t)-1 leaves it */
 	const char *group; /* NULL leaves it */
-	bool ours;         /* a lock says so: whoever answers there is on its way out */
+	bool ours;	   /* a lock says so: whoever answers there is on its way out */
 };
 int places_listen(const struct socket_spec *spec, int *ret_fd, struct err *err) ERR_CHECK;
 

@@ -39,8 +39,9 @@ open_local(const struct config *c, const struct config_provider *p, const char *
 }
 
 int
-providers_open(const struct config *c, const struct config_provider *p, const char *launcher,
-    const struct provider_env *env, struct provider **ret, struct err *err)
+providers_open(const struct config *c, const struct config_provider *p,
+    const char *launcher, const struct provider_env *env, struct provider **ret,
+    struct err *err)
 {
 	switch (p->kind) {
 	case PROVIDER_FAKE:

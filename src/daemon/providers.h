@@ -13,7 +13,8 @@ struct provider_env;
 
 /* Opens the provider `p` of `c`; what it keeps of its own lies in STATE/db. `launcher` is the path of the
    launcher's socket, NULL where none runs: kind local is refused then. */
-int providers_open(const struct config *c, const struct config_provider *p, const char *launcher,
-    const struct provider_env *env, struct provider **ret, struct err *err) ERR_CHECK;
+int providers_open(const struct config *c, const struct config_provider *p,
+    const char *launcher, const struct provider_env *env, struct provider **ret,
+    struct err *err) ERR_CHECK;
 
 #endif
