@@ -25,6 +25,7 @@ core_new(const struct core_options *opt)
 	list_init(&c->deferred);
 	list_init(&c->audits);
 	c->failed_end = &c->failed;
+	c->opt.boot_id = xstrdup_null(opt->boot_id);
 	c->user_ca_line = ssh_ca_public_line(opt->user_ca);
 	return c;
 }
@@ -470,6 +471,7 @@ core_close(struct core *c)
 	map_fini(&c->names);
 	map_fini(&c->requests);
 	map_fini(&c->pools_by_name);
+	free((char *)c->opt.boot_id);
 	free(c->user_ca_line);
 	free(c);
 }

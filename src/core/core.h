@@ -35,7 +35,7 @@ struct core_options {
 	struct ssh_ca *user_ca;
 	struct ssh_ca *host_ca;
 	const char *login;            /* "dev" */
-	const char *boot_id;          /* of the host: tells a reboot from a restart */
+	const char *boot_id;          /* of the host: tells a reboot from a restart; copied */
 	int64_t default_hold_ms;
 	int64_t max_hold_ms;          /* longest a reservation may last, extensions included */
 };

@@ -220,7 +220,7 @@ launch_answered(void *arg, const char *ref, const struct err *err)
 	if (m && plan_step_running(run, LAUNCH_STEP_LAUNCH)) {
 		if (err->code == ERR_NONE) {
 			xstrset(&m->m.provider_ref, ref);
-			core_save_machine(m);
+			store_tx_machine(core_tx(m->core), &m->m);
 			plan_step_done(run, LAUNCH_STEP_LAUNCH, ref, 0);
 		} else {
 			plan_step_failed(run, LAUNCH_STEP_LAUNCH, err);

@@ -262,7 +262,7 @@ take_over_launch(struct creservation *r)
 			m->reservation = r;
 			m->m.reservation = r->r.id;
 			r->launching = m;
-			core_save_machine(m);
+			store_tx_machine(core_tx(m->core), &m->m);
 			reservation_moved(r, RESERVATION_PREPARING);
 			return true;
 		}

@@ -156,7 +156,8 @@ build(struct tracing *tr, const struct step **rows, int n)
 
 		if (strcmp(rows[i]->name, "machine") == 0 && find_step(steps, n, "launch") >= 0)
 			continue;
-		if (rows[i]->started_at <= until)
+		/* what came after the reply was nobody's wait */
+		if (steps[i].critical || (rows[i]->ended_at && rows[i]->ended_at <= until))
 			t.one_at_a_time_ms += ms;
 		if (steps[i].critical &&
 		    (t.slowest < 0 || ms > length(steps[t.slowest].step, now)))
