@@ -31,6 +31,7 @@
 #include "store_fixture.h"
 
 #define CLAIMS_MAX 4000
+#define KILL_CLAIMS 400 /* at most, before each kill */
 
 static struct store_fixture fx;
 static uint64_t seed;
@@ -187,7 +188,7 @@ on_acked(void *arg, const struct err *err)
 		_exit(1);
 }
 
-/* Claims without end, eight at a time, until it is killed. */
+/* Claims, eight at a time; then waits to be killed. */
 static _Noreturn void
 child_claims(int first)
 {
@@ -195,7 +196,7 @@ child_claims(int first)
 
 	if (store_fixture_open(&fx, &err) < 0)
 		_exit(1);
-	for (int i = first; i < CLAIMS_MAX; i++) {
+	for (int i = first; i < first + KILL_CLAIMS; i++) {
 		submit_claim(fx.store, i, on_acked, (void *)(intptr_t)i);
 		if (i % 8 == 7)
 			uv_run(&fx.loop, UV_RUN_ONCE);
@@ -204,10 +205,10 @@ child_claims(int first)
 		uv_run(&fx.loop, UV_RUN_ONCE);
 }
 
-static int
+static void
 kill_once(int first, bool *acked)
 {
-	int pipes[2], i, last = first;
+	int pipes[2], i;
 	pid_t pid;
 
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
@@ -217,17 +218,16 @@ kill_once(int first, bool *acked)
 	if (pid == 0)
 		child_claims(first);
 	close(pipes[1]);
-	for (int n = 0, stop = (int)random_below(300); n < stop; n++) {
+	for (unsigned n = 0, stop = random_below(KILL_CLAIMS); n < stop; n++) {
 		assert_int_equal(read(pipes[0], &i, sizeof(i)), sizeof(i));
-		acked[last = i] = true;
+		acked[i] = true;
 	}
 	kill(pid, SIGKILL);
-	while (read(pipes[0], &i, sizeof(i)) ==
-	       sizeof(i)) /* what it had said before it died */
-		acked[last = i] = true;
+	/* what it had said before it died */
+	while (read(pipes[0], &i, sizeof(i)) == sizeof(i))
+		acked[i] = true;
 	waitpid(pid, NULL, 0);
 	close(pipes[0]);
-	return last;
 }
 
 static void
@@ -235,21 +235,17 @@ test_kill(void **state)
 {
 	static bool acked[CLAIMS_MAX];
 	struct err err;
-	int first = 0;
 
 	if (fx.inline_mode)
 		skip();
 	assert_int_equal(store_fixture_open(&fx, &err), 0);
 	assert_int_equal(put_machines(CLAIMS_MAX), ERR_NONE);
 	store_fixture_close(&fx);
-	for (int round = 0; round < 8; round++) {
-		first = kill_once(first, acked) + 1;
-		assert_int_equal(
-		    store_fixture_open(&fx, &err), 0); /* the lock went with the child */
+	for (int first = 0; first + KILL_CLAIMS <= CLAIMS_MAX; first += KILL_CLAIMS) {
+		kill_once(first, acked);
+		/* the lock went with the child */
+		assert_int_equal(store_fixture_open(&fx, &err), 0);
 		assert_int_equal(count_lost(acked), 0);
-		while (first < CLAIMS_MAX &&
-		       first % 300 != 0) /* behind what was not acknowledged */
-			first++;
 		store_fixture_close(&fx);
 	}
 	check_integrity();
