@@ -171,9 +171,9 @@ push_deadline(struct plan_run *run, int i)
 	(void)snprintf(warning, sizeof(warning),
 	    "hearth: this machine ends in 5 minutes; to keep it: hearth extend %s --hours 1",
 	    r->r.name);
-	/* Rounded up: our own timer ends it to the millisecond, the machine's is for when we are gone. */
+	/* Up to a second later: our own timer ends it to the millisecond, the machine's is for when we are gone. */
 	m->pool->provider->p->ops->deadline(m->pool->provider->p, m->m.id.s, m->m.provider_ref,
-	    left_ms > 0 ? (left_ms + 999) / 1000 : 0, warning, push_answered, plan_run_ref(run));
+	    left_ms > 0 ? left_ms / 1000 + 1 : 0, warning, push_answered, plan_run_ref(run));
 }
 
 static void

@@ -235,6 +235,18 @@ capacity(struct cpool *p, bool no_warm, const char **ret_why)
 	return n;
 }
 
+/* For a ready machine, that is: who asked for a cold launch stands in nobody's way. */
+static bool
+others_wait(const struct cpool *p)
+{
+	const struct creservation *r;
+
+	list_for_each (r, &p->waiting, in_pool)
+		if (!r->r.no_warm)
+			return true;
+	return false;
+}
+
 static void
 op_go(struct reserve_op *op)
 {
@@ -272,7 +284,7 @@ op_go(struct reserve_op *op)
 
 		/* those who came first and wait are served first */
 		if (!op->no_warm) {
-			if (op->pool->n_waiting > 0)
+			if (others_wait(op->pool))
 				miss = "others are waiting in line";
 			else
 				m = claim_candidate(op->pool, &miss);
@@ -467,17 +479,18 @@ core_reserve(struct core *c, const struct core_caller *who, const struct reserve
 		op_go(op);
 }
 
-/* One of a group can no longer be had: all or none. Those already in use stay. */
+static const char group_failed[] = "another of the same request failed";
+
+/* One of a group can no longer be had: all or none. Once it has been in use, its end is its own. */
 void
 request_group_ended(struct creservation *r)
 {
 	struct creservation *o, *tmp;
 
-	if (id_empty(&r->r.group) || r->r.reason != END_FAILED || r->r.ready_at)
+	if (id_empty(&r->r.group) || r->r.reason != END_FAILED || r->r.ready_at ||
+	    strcmp(r->r.error ? r->r.error : "", group_failed) == 0)
 		return;
 	list_for_each_safe (o, tmp, &r->core->live, in_core)
-		if (o != r && id_equal(&o->r.group, &r->r.group) && o->r.state != RESERVATION_ENDED) {
-			reservation_end(o, END_FAILED, "another of the same request failed");
-			break; /* which ends the next, and so on */
-		}
+		if (o != r && id_equal(&o->r.group, &r->r.group) && o->r.state != RESERVATION_ENDED)
+			reservation_end(o, END_FAILED, group_failed);
 }

@@ -100,12 +100,12 @@ refresh_ends(struct cpool *p)
 }
 
 /* A launch going on: its start plus what launches take. In line: when enough of the machines in use have
-   come to their end; anything sooner is luck. */
+   come to their end, and those who follow them have had their time, too; anything sooner is luck. */
 static int64_t
 estimate(const struct creservation *r)
 {
 	struct cpool *p = r->pool;
-	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at;
+	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at, turns;
 
 	if (launch <= 0)
 		launch = 1000;
@@ -118,7 +118,9 @@ estimate(const struct creservation *r)
 	refresh_ends(p);
 	if (p->n_ends == 0)
 		return 0;
-	at = p->ends[(r->position - 1) % p->n_ends] + launch;
+	turns = (r->position - 1) / p->n_ends;
+	at = p->ends[(r->position - 1) % p->n_ends] + launch +
+	    turns * (r->core->opt.default_hold_ms + launch);
 	return at > now ? at : now + launch;
 }
 

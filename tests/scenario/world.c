@@ -86,7 +86,7 @@ world_start(struct world *w)
 		fail_msg("%s", err.msg);
 	w->cut.dead = false;
 	w->cut.writes = 0;
-	co.store = cut_store_new(co.store, &w->cut);
+	co.store = bad_store_new(cut_store_new(co.store, &w->cut), w->clock, &w->bad);
 	w->core = core_new(&co);
 	env = core_provider_env(w->core, "sim", NULL);
 	if (fake_provider_open(&w->options, &env, &w->fake, &err) < 0)
@@ -178,8 +178,8 @@ viewed(void *arg, const struct reservation_view *view, const struct err *err)
 	reserved(arg, view, view ? 1 : 0, false, err);
 }
 
-static void
-await(struct world *w, struct answer *a)
+void
+world_await(struct world *w, struct answer *a)
 {
 	for (int64_t t = 0; !a->done && t < ANSWER_MS; t++)
 		world_run(w, 1);
@@ -206,11 +206,17 @@ world_request(void)
 }
 
 void
-world_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a)
+world_ask_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a)
 {
 	core_reserve(w->core, who, &req, reserved, asked(w, a));
 	assert_false(a->done); /* later, never from inside the call */
-	await(w, a);
+}
+
+void
+world_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a)
+{
+	world_ask_reserve(w, who, req, a);
+	world_await(w, a);
 }
 
 void
@@ -220,27 +226,39 @@ world_get(struct world *w, const struct core_caller *who, const char *key, int64
 
 	(void)snprintf(copy, sizeof(copy), "%s", key);
 	core_get(w->core, who, copy, wait_ms, viewed, asked(w, a));
-	await(w, a);
+	world_await(w, a);
+}
+
+void
+world_ask_cancel(struct world *w, const struct core_caller *who, const char *key, bool wait, struct answer *a)
+{
+	char copy[128]; /* `key` may point into the answer before */
+
+	(void)snprintf(copy, sizeof(copy), "%s", key);
+	core_cancel(w->core, who, copy, wait, viewed, asked(w, a));
 }
 
 void
 world_cancel(struct world *w, const struct core_caller *who, const char *key, struct answer *a)
 {
-	char copy[128]; /* `key` may point into the answer before */
-
-	(void)snprintf(copy, sizeof(copy), "%s", key);
-	core_cancel(w->core, who, copy, true, viewed, asked(w, a));
-	await(w, a);
+	world_ask_cancel(w, who, key, true, a);
+	world_await(w, a);
 }
 
 void
-world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
+world_ask_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
 {
 	char copy[128]; /* `key` may point into the answer before */
 
 	(void)snprintf(copy, sizeof(copy), "%s", key);
 	core_extend(w->core, who, copy, ms, viewed, asked(w, a));
-	await(w, a);
+}
+
+void
+world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
+{
+	world_ask_extend(w, who, key, ms, a);
+	world_await(w, a);
 }
 
 struct pool_view
@@ -254,26 +272,141 @@ world_pool(struct world *w, const char *name)
 	return v;
 }
 
+enum reservation_state
+world_state(struct world *w, const struct core_caller *who, struct id id)
+{
+	struct answer a = {0};
+	enum reservation_state state;
+
+	world_get(w, who, id.s, 0, &a);
+	assert_int_equal(a.err.code, ERR_NONE);
+	state = a.r[0].state;
+	answer_fini(&a);
+	return state;
+}
+
+struct set_answer {
+	bool done;
+	enum err_code code;
+};
+
+static void
+pool_was_set(void *arg, const struct err *err)
+{
+	*(struct set_answer *)arg = (struct set_answer){true, err->code};
+}
+
+enum err_code
+world_pool_set(struct world *w, const struct core_caller *who, int running, int max)
+{
+	struct set_answer a = {0};
+
+	core_pool_set(w->core, who, "default", running, -1, -1, max, pool_was_set, &a);
+	assert_false(a.done);
+	for (int64_t t = 0; !a.done && t < ANSWER_MS; t++)
+		world_run(w, 1);
+	assert_true(a.done);
+	return a.code;
+}
+
+struct listing {
+	bool done;
+	const char *pool;
+	enum machine_state state;
+	struct id *ids;
+	int n, cap;
+	struct machine *one;
+};
+
+static void
+machines_in(void *arg, const struct machine_view *views, int n, const struct err *err)
+{
+	struct listing *l = arg;
+
+	l->done = true;
+	for (int i = 0; i < n; i++) {
+		if (l->one) {
+			machine_copy(l->one, views[i].m);
+			l->n = 1;
+		} else if (views[i].m->state == l->state && strcmp(views[i].m->pool, l->pool) == 0) {
+			if (l->n < l->cap)
+				l->ids[l->n] = views[i].m->id;
+			l->n++;
+		}
+	}
+}
+
+static void
+await_listing(struct world *w, struct listing *l)
+{
+	for (int64_t t = 0; !l->done && t < ANSWER_MS; t++)
+		world_run(w, 1);
+	assert_true(l->done);
+}
+
+int
+world_machines(struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap)
+{
+	struct listing l = {.pool = pool, .state = state, .ids = ret, .cap = cap};
+
+	core_machines(w->core, &root, machines_in, &l);
+	await_listing(w, &l);
+	return l.n;
+}
+
+bool
+world_machine(struct world *w, const char *key, struct machine *ret)
+{
+	struct listing l = {.one = ret};
+
+	core_machine_get(w->core, &root, key, machines_in, &l);
+	await_listing(w, &l);
+	return l.n == 1;
+}
+
+struct auditing_test {
+	bool done;
+	struct audit_sum sum;
+};
+
 static void
 audited(void *arg, const struct audit *a, const struct err *err)
 {
+	struct auditing_test *t = arg;
+
 	if (err->code != ERR_NONE)
 		fail_msg("audit: %s", err->msg);
-	for (int i = 0; i < a->n_provider_only; i++)
-		print_error("only at the provider: %s %s\n", a->provider_only[i].ref, a->provider_only[i].token);
-	for (int i = 0; i < a->n_ledger_only; i++)
-		print_error("only in the ledger: %s\n", a->ledger_only[i].token);
-	assert_true(a->ok);
-	*(bool *)arg = true;
+	t->done = true;
+	t->sum = (struct audit_sum){a->ok, a->n_provider_only, a->n_ledger_only, 0, a->open_steps};
+	for (int i = 0; i < a->n_provider_only; i++) {
+		t->sum.repaired += a->provider_only[i].repaired;
+		log_debug("only at the provider: %s", a->provider_only[i].ref);
+	}
+	for (int i = 0; i < a->n_ledger_only; i++) {
+		t->sum.repaired += a->ledger_only[i].repaired;
+		log_debug("only in the ledger: %s", a->ledger_only[i].token);
+	}
+}
+
+struct audit_sum
+world_audit(struct world *w, bool repair)
+{
+	struct auditing_test t = {0};
+
+	core_audit(w->core, &root, repair, audited, &t);
+	assert_false(t.done);
+	for (int i = 0; !t.done && i < 5000; i++)
+		world_run(w, 1);
+	assert_true(t.done);
+	return t.sum;
 }
 
 void
 world_audit_clean(struct world *w)
 {
-	bool done = false;
+	struct audit_sum sum = world_audit(w, false);
 
-	core_audit(w->core, &root, false, audited, &done);
-	for (int t = 0; !done && t < 5000; t++)
-		world_run(w, 1);
-	assert_true(done);
+	assert_int_equal(sum.provider_only, 0);
+	assert_int_equal(sum.ledger_only, 0);
+	assert_true(sum.ok);
 }

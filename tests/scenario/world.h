@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "core/core.h"
+#include "bad_store.h"
 #include "cut_store.h"
 #include "provider/fake.h"
 
@@ -23,6 +24,7 @@ struct world {
 	int n_pools;
 	const char *boot_id;
 	struct cut cut; /* where the daemon crashes; see cut_store.h */
+	struct bad bad; /* which writes fail; see bad_store.h */
 	char dir[64]; /* scratch: CAs, store, fake world */
 };
 
@@ -64,9 +66,40 @@ void world_get(struct world *w, const struct core_caller *who, const char *key, 
 void world_cancel(struct world *w, const struct core_caller *who, const char *key, struct answer *a);
 void world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a);
 
+/* The same without waiting for the answer, and the wait. */
+void world_ask_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a);
+void world_ask_cancel(struct world *w, const struct core_caller *who, const char *key, bool wait, struct answer *a);
+void world_ask_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a);
+void world_await(struct world *w, struct answer *a);
+
 struct pool_view world_pool(struct world *w, const char *name);
+
+/* As `hearth pool set`; -1: stays. Returns the error's code. */
+enum err_code world_pool_set(struct world *w, const struct core_caller *who, int running, int max);
+
+/* The ids of a pool's machines in a state, in core's order; returns how many. */
+int world_machines(struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap);
+
+/* As `hearth machine show`; false: not found. The caller calls machine_fini(). */
+bool world_machine(struct world *w, const char *key, struct machine *ret);
+
+/* The latest word on a reservation, asked by its owner. */
+enum reservation_state world_state(struct world *w, const struct core_caller *who, struct id id);
+
+struct audit_sum {
+	bool ok;
+	int provider_only, ledger_only, repaired, open_steps;
+};
+struct audit_sum world_audit(struct world *w, bool repair);
 
 /* Audit without repair: asserts that ledger and provider agree. */
 void world_audit_clean(struct world *w);
+
+/* Asserts what must hold between any two events: counters and lists agree, no machine is in two hands, every
+   pointer between machines and reservations has its counterpart, no pool is above its max. */
+void world_check(struct world *w);
+
+/* The same core after a restart: asserts that the store had what memory had. */
+void world_same_after_restart(struct world *w);
 
 #endif
