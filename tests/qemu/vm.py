@@ -97,13 +97,13 @@ def initramfs(init, modules=()):
     return cpio(entries)
 
 
-def boot(*options, append, kernel_path, initrd, memory, seconds, on_line=lambda line: None):
-    """Runs a virtual machine to its end, at most that long; returns the lines of its serial console and whether it
+def boot(*options, append, kernel_path, initrd, memory, seconds, console="ttyS0", on_line=lambda line: None):
+    """Runs a virtual machine to its end, at most that long; returns the lines of its first serial port and whether it
     ended by itself. Nothing of it is left afterwards."""
     lines, pending = [], b""
     command = [qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-machine", "q35",
                "-accel", "tcg", "-cpu", "max,la57=off", "-m", str(memory), "-kernel", str(kernel_path), "-initrd", str(initrd),
-               "-append", f"console=ttyS0 panic=-1 tsc=reliable no_timer_check {append}", *options]
+               "-append", f"console={console} panic=-1 tsc=reliable no_timer_check {append}", *options]
     end = time.monotonic() + seconds
     vm = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
