@@ -9,6 +9,7 @@
  * a slow request hurts nobody else, and nothing of one request can leak into the next.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -279,6 +280,7 @@ set_up_cgroups(struct launcher *l, bool make, struct err *err)
 static int
 prepare_machines(struct launcher *l, const struct options *o, struct err *err)
 {
+	assert(o->network && o->init);
 	if (network_parse(o->network, &l->network, err) < 0 ||
 	    open_directories(l, o, err) < 0 || read_boot_id(l, err) < 0 ||
 	    copy_init(o->init, &l->init_fd, err) < 0 ||
@@ -438,6 +440,7 @@ teardown(struct launcher *l, const struct options *o, struct err *err)
 {
 	struct stat st;
 
+	assert(o->state);
 	if (stat(o->state, &st) < 0 && errno == ENOENT)
 		return 0;
 	if (open_directories(l, o, err) < 0 || read_boot_id(l, err) < 0)

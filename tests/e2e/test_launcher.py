@@ -70,6 +70,8 @@ def test_pid_1_has_nothing_of_the_launcher(launcher, machine):
         status = dict(line.split(":\t", 1) for line in f.read().splitlines())
     assert status["SigBlk"].strip("0") == "" or int(status["SigBlk"], 16) & ~0x14000 == 0
     assert int(status["Uid"].split()[0]) == launcher.uid_base + 65536
+    assert int(status["CapBnd"], 16) == int(status["CapPrm"], 16) == 0x800424fb
+    assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
     assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "0"
     with open("/proc/%d/environ" % pid, "rb") as f:
         assert f.read().split(b"\0")[:-1] == [b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
