@@ -194,7 +194,8 @@ struct id_of {
 
 /* ---- write.c ---- */
 
-/* The transaction of this round of the loop, submitted before the loop waits again. Rows put into it are
+/* The transaction that gathers changes: submitted in this round of the loop if somebody waits for it, else
+   within milliseconds. Rows put into it are
    written even when the store fails for a while. */
 struct store_tx *core_tx(struct core *c);
 

@@ -10,6 +10,9 @@
 
 #define REWRITE_MS 1000
 
+/* What nobody waits for gathers this long, and mostly leaves with the next claim: one fsync for both. */
+#define GATHER_MS 3
+
 struct event_node {
 	struct event_node *next;
 	struct event e;
@@ -305,7 +308,7 @@ core_tx(struct core *c)
 {
 	if (!c->pending) {
 		c->pending = cwrite_new(c);
-		timer_set(c->clock, &c->flush, 0, flush_due, c);
+		timer_set(c->clock, &c->flush, GATHER_MS, flush_due, c);
 	}
 	return c->pending->tx;
 }
@@ -314,6 +317,8 @@ void
 core_tx_then(struct core *c, core_done_fn fn, void *arg)
 {
 	core_tx(c);
+	if (!c->pending->thens)
+		timer_set(c->clock, &c->flush, 0, flush_due, c);
 	then_add(c->pending, fn, arg);
 }
 
