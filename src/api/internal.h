@@ -100,6 +100,7 @@ void handle_audit(struct call *call);
 void handle_repair(struct call *call);
 void handle_metrics(struct call *call);
 void handle_health(struct call *call);
+void handle_bench(struct call *call);
 
 /* events.c */
 void handle_events(struct call *call);

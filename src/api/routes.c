@@ -30,6 +30,8 @@ const struct route routes[] = {
 	{ "POST",   "/v1/audit",                          ROLE_OPERATOR, 0,           handle_repair },
 	{ "GET",    "/v1/events",                         ROLE_USER,     QUERY_SINCE, handle_events },
 	{ "GET",    "/v1/health",                         ROLE_USER,     0,           handle_health },
+	{ "GET",    "/v1/bench",                          ROLE_USER,     0,           handle_bench },
+	{ "POST",   "/v1/bench",                          ROLE_USER,     0,           handle_bench },
 	{ "GET",    "/metrics",                           ROLE_USER,     0,           handle_metrics },
 };
 /* clang-format on */
