@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launcher/image.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -208,6 +209,8 @@ publish(int image_fd, const char *version, struct err *err)
 	return 0;
 }
 
+static void remove_unused(const struct launcher *l, const char *name, int image);
+
 int
 image_build(const struct launcher *l, const char *name, image_progress_fn progress,
     void *arg, char ret_version[LAUNCHER_VERSION_MAX], struct err *err)
@@ -231,6 +234,7 @@ image_build(const struct launcher *l, const char *name, image_progress_fn progre
 	strftime(version, sizeof(version), "%Y%m%dT%H%M%SZ", &tm);
 	if (tree_remove_at(image, BUILDING, err) < 0)
 		return err_wrap(err, "remove an unfinished build");
+	remove_unused(l, name, image);
 	if (mkdirat(image, BUILDING, 0755) < 0)
 		return err_errno(err, errno, "make a directory to build in");
 	if (asprintf(&out, "%s/images/%s/" BUILDING, l->state_path, name) < 0)
@@ -303,4 +307,25 @@ image_remove(
 		    err, errno, "move image '%s' '%s' to the trash", name, version);
 	machine_empty_trash(l, trash);
 	return 0;
+}
+
+/* So that there are seldom more than two: the one in use and the one before it. */
+static void
+remove_unused(const struct launcher *l, const char *name, int image)
+{
+	int copy = openat(image, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+	struct err err;
+
+	if (!dir) {
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	while ((e = readdir(dir)))
+		if (e->d_type == DT_DIR && name_valid(e->d_name) &&
+		    image_remove(l, name, e->d_name, &err) < 0)
+			log_debug("image '%s': %s", name, err.msg);
+	closedir(dir);
 }
