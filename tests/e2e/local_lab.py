@@ -208,6 +208,12 @@ class Lab(Daemon):
 
         wait_for(clean, seconds, every=0.2, message=lambda: f"audit: {last}\n{self.machine_directories()}\n{self.machines()}")
 
+    def reload(self):
+        """SIGHUP, and its end."""
+        before = self.log_text().count("configuration reloaded")
+        self.signal(signal.SIGHUP)
+        wait_for(lambda: self.log_text().count("configuration reloaded") > before, message=self.log_text)
+
     # ---- what is left ----
 
     def leftovers(self):
@@ -256,13 +262,13 @@ class Lab(Daemon):
 
 
 @contextlib.contextmanager
-def lab(*args, ready=None, **kwargs):
-    """A Lab whose pools are full."""
+def lab(*args, fill=None, **kwargs):
+    """A Lab whose pools (or only those named by `fill`) are full."""
     made = Lab(*args, **kwargs)
     try:
         made.start()
-        for p in made.pools:
-            made.fill(p, ready=ready, seconds=60)
+        for p in made.pools if fill is None else fill:
+            made.fill(p, seconds=60)
         yield made
     finally:
         made.close()
