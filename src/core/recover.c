@@ -203,13 +203,14 @@ join(struct core *c)
 	}
 }
 
+/* `gone`: nothing of it is left, either. */
 static void
-gone_while_away(struct cmachine *m)
+ended_while_away(struct cmachine *m, bool gone)
 {
 	struct creservation *r = m->reservation;
 	const char *why = m->core->host_restarted ? "host restarted" : "it ended while the daemon was down";
 
-	m->gone = true;
+	m->gone = gone;
 	if (r && m->m.state == MACHINE_CLAIMED) {
 		bool expired = clock_wall_ms(m->core->clock) >= r->r.expires_at;
 
@@ -255,10 +256,8 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 			adopted++;
 			if (m->reservation)
 				reservation_push_deadline(m->reservation);
-		} else if (!s || s->state == SIGHTING_GONE) {
-			gone_while_away(m);
 		} else {
-			machine_sighted(m, s);
+			ended_while_away(m, !s || s->state == SIGHTING_GONE);
 		}
 	}
 	if (adopted)
