@@ -476,6 +476,10 @@ create_machine(const struct launcher *l, const struct launcher_request *q,
 	}
 	if (rc == 0)
 		reply_from_record(l, q->id, &c.record, true, reply);
+	else if (faccessat(l->machines_fd, q->id, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		reply->state = LAUNCHER_ABSENT;
+	else
+		reply->state = LAUNCHER_DEAD; /* it could not be undone */
 	close_all(&c);
 	return rc;
 }

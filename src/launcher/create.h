@@ -17,7 +17,7 @@
 #include "launcher/protocol.h"
 #include "launcher/record.h"
 
-/* Fills in the reply. The request has been checked. Idempotent: a machine that lives is answered with
+/* Fills in the reply; after an error, at least whether anything is left. The request has been checked. Idempotent: a machine that lives is answered with
    as it is; what is left of a dead one of the same id is removed first. Ends up in another working
    directory: for a disposable process. */
 ERR_CHECK int create_machine(const struct launcher *l, const struct launcher_request *q,

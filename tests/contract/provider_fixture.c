@@ -262,9 +262,9 @@ provider_fixture_start_launch(
 	    .image_version = fx->image_version,
 	    .lease_s = lease_s,
 	    .hostname = token,
-	    .host_key = "",
-	    .host_cert = "",
-	    .user_ca = "",
+	    .host_key = fx->host_key ? fx->host_key : "",
+	    .host_cert = fx->host_cert ? fx->host_cert : "",
+	    .user_ca = fx->user_ca ? fx->user_ca : "",
 	};
 
 	if (!fx->image_version[0]) {

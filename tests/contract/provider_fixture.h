@@ -38,6 +38,9 @@ struct provider_fixture {
 	void *world; /* the kind's own */
 	char path[96];
 	const char *image;
+	const char *host_key; /* what machines are launched with; NULL: none is needed */
+	const char *host_cert;
+	const char *user_ca;
 	char image_version[32];
 	char image_error[128];
 	struct seen_machine seen[SEEN_MAX];

@@ -117,6 +117,10 @@ def test_nothing_of_the_host_is_seen(launcher, machine):
         assert out.stdout.strip() == ""
     ps = launcher.ssh(machine, "ps -eo pid,comm --no-headers").stdout
     assert len(ps.splitlines()) < 10 and "hearth-launcher" not in ps
+    mounts = {line.split()[1]: line.split()[3].split(",")
+              for line in launcher.ssh(machine, "cat /proc/mounts").stdout.splitlines()}
+    for path in ("/sys", "/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq"):
+        assert "ro" in mounts[path], path
     # The kernel's lists of devices, symbols and keys are empty.
     out = launcher.ssh(machine, "sudo cat /proc/kallsyms /proc/keys /proc/timer_list; sudo dmesg", check=False)
     assert out.stdout == "" and "Operation not permitted" in out.stderr

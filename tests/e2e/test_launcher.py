@@ -103,7 +103,8 @@ def test_a_slot_has_one_machine(launcher, machine):
     reply = launcher.create(second, 1)
     assert reply.error == lc.CONFLICT and machine.encode() in reply.message
     assert second not in launcher.list()
-    launcher.ssh(machine, "true")  # and the first has kept its network and all
+    launcher.ssh(machine, "true")  # and the first has kept all it had
+    assert len(launcher.traces()["links"]) == 1
 
 
 def test_kill_of_nothing_is_fine(launcher):

@@ -25,7 +25,8 @@ closed(uv_handle_t *h)
 {
 	struct contact *c = h->data;
 
-	c->fn(c->arg, &c->err);
+	if (c->fn)
+		c->fn(c->arg, &c->err);
 	free(c);
 }
 
@@ -114,6 +115,11 @@ contact_start(uv_loop_t *loop, struct clock *clock, const char *address, int por
 void
 contact_cancel(struct contact *c)
 {
+	contact_fn fn = c->fn;
+
 	err_set(&c->err, ERR_CANCELLED, "cancelled");
+	c->fn = NULL;
+	if (fn)
+		fn(c->arg, &c->err);
 	finish(c);
 }

@@ -11,6 +11,7 @@
 #include "provider/local/local_internal.h"
 
 #define CONTACT_MS 5000
+#define CONTROL_TIMED_OUT 124 /* what hearth-init makes of a time-out; commands may say it too */
 
 struct job {
 	struct list in_local;
@@ -21,6 +22,7 @@ struct job {
 	provider_setup_fn setup_done;
 	provider_done_fn contact_done;
 	void *arg;
+	int64_t ends_ms; /* of a setup: when its time is up */
 };
 
 static void
@@ -55,10 +57,14 @@ setup_heard(void *arg, char *text, size_t n)
 		for (size_t i = 4; i < n; i++) /* it is kept and shown as text */
 			buf_char(&j->output, text[i] ? text[i] : '?');
 	} else if (strncmp(text, "exit ", 5) == 0 || strncmp(text, "error", 5) == 0) {
+		int code = text[1] == 'r' ? -1 : (int)strtol(text + 5, NULL, 10);
+
 		control_close(j->control);
-		if (text[1] == 'r')
+		if (code < 0)
 			err_set(&err, ERR_INTERNAL, "hearth-init: %.200s", text);
-		setup_over(j, text[1] == 'r' ? -1 : (int)strtol(text + 5, NULL, 10), &err);
+		else if (code == CONTROL_TIMED_OUT && clock_now_ms(j->l->env.clock) >= j->ends_ms)
+			err_set(&err, ERR_UNAVAILABLE, "the command did not end in time");
+		setup_over(j, code, &err);
 	}
 }
 
@@ -90,6 +96,7 @@ local_setup(struct provider *pr, const char *token, const char *ref, const char 
 
 	*j = (struct job){.l = l, .setup_done = done, .arg = arg, .output = BUF_INIT(CONTROL_OUTPUT_MAX)};
 	list_push_back(&l->jobs, &j->in_local);
+	j->ends_ms = clock_now_ms(l->env.clock) + timeout_ms;
 	n = snprintf(text, sizeof(text), "run %lld %s", (long long)((timeout_ms + 999) / 1000), command);
 	if (n >= (int)sizeof(text))
 		err_set(&err, ERR_TOO_LARGE, "the command is longer than %d bytes", CONTROL_PACKET_MAX - 32);
@@ -136,8 +143,7 @@ local_jobs_close(struct local *l)
 	err_set(&err, ERR_CANCELLED, "hearthd is stopping");
 	list_for_each_safe (j, jtmp, &l->jobs, in_local)
 		if (j->contact) {
-			contact_cancel(j->contact); /* answers as its handle closes, in the loop */
-			list_remove(&j->in_local);
+			contact_cancel(j->contact); /* which frees the job */
 		} else {
 			control_close(j->control);
 			setup_over(j, -1, &err);

@@ -87,6 +87,7 @@ readable(uv_poll_t *h, int status, int events)
 		return;
 	if (n < 0) {
 		err_errno(&err, errno, "hearth-launcher");
+		err.code = ERR_UNAVAILABLE; /* it died: what became of the request is not known */
 	} else if (n == 0) {
 		err_set(&err, ERR_UNAVAILABLE, "hearth-launcher ended in mid-request");
 	} else if (n != sizeof(r) || r.magic != LAUNCHER_MAGIC || r.version != LAUNCHER_VERSION) {

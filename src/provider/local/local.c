@@ -233,6 +233,8 @@ launched(void *arg, const struct launcher_reply *r, bool last, const struct err 
 		(void)snprintf(m->address, sizeof(m->address), "%s", r->address);
 		if (watch(m, &p->err) < 0)
 			err_wrap(&p->err, "the machine ended at once");
+		else if (!m->ready)
+			sight(m, SIGHTING_STARTING, -1);
 	}
 	if (p->err.code != ERR_NONE && p->err.code != ERR_CANCELLED && m && r && r->error != ERR_NONE &&
 	    r->state == LAUNCHER_ABSENT) {
