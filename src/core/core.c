@@ -439,9 +439,12 @@ core_close(struct core *c)
 		timer_off(&m->timer);
 	}
 	list_for_each (r, &c->live, in_core) {
-		plan_run_drop(r->run);
 		plan_run_drop(r->push);
-		r->run = r->push = NULL;
+		r->push = NULL;
+		if (r->claiming)
+			continue; /* may still be answered, with its certificate */
+		plan_run_drop(r->run);
+		r->run = NULL;
 	}
 	list_for_each (pr, &c->providers, in_core) {
 		timer_off(&pr->look);

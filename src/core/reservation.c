@@ -105,10 +105,14 @@ certificate_start(struct plan_run *run, int i)
 	struct creservation *r = run->owner;
 	struct err err;
 
-	if (certs_make(r, NULL, 0, &r->certs, &err) < 0)
+	certs_free(&r->certs);
+	if (certs_make(r, NULL, 0, &r->certs, &err) < 0) {
 		plan_step_failed(run, i, &err);
-	else
-		plan_step_done(run, i, NULL, 0);
+		return;
+	}
+	if (!r->op) /* whoever asks later has them made anew */
+		certs_free(&r->certs);
+	plan_step_done(run, i, NULL, 0);
 }
 
 static void
@@ -364,7 +368,8 @@ after_reply(void *arg)
 {
 	struct plan_run *run = arg;
 
-	plan_run_begin(run, HOLD_STEP_DEADLINE);
+	if (!run->core->closing)
+		plan_run_begin(run, HOLD_STEP_DEADLINE);
 	plan_run_unref(run);
 }
 

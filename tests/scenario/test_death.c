@@ -178,10 +178,10 @@ first_contact_fails(void **state)
 	world_reserve(&w, &alice, world_request(), &a);
 	id = a.r[0].id;
 	m = a.machine[0];
-	world_run(&w, 249);
+	world_run(&w, 240);
 	world_get(&w, &alice, id.s, 0, &a);
 	assert_string_equal(a.machine[0].s, m.s);
-	world_run(&w, 10);
+	world_run(&w, 20);
 	world_get(&w, &alice, id.s, 0, &a);
 	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
 	assert_string_not_equal(a.machine[0].s, m.s);
