@@ -60,6 +60,8 @@ class Lab:
                 stack.callback(run, "ip", "netns", "del", self.ns(name), check=False)
                 run("ip", "netns", "add", self.ns(name))
                 self.ip(name, "link set lo up")
+                # a new namespace copies this host's, which may be a router just now
+                run("ip", "netns", "exec", self.ns(name), "sysctl", "-qw", "net.ipv4.ip_forward=0")
             self.fds = {n: os.open(f"/run/netns/{self.ns(n)}", os.O_RDONLY) for n in self.names}
             for fd in self.fds.values():
                 stack.callback(os.close, fd)
