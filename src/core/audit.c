@@ -23,6 +23,7 @@ struct finding {
 	bool ledger;  /* only in the ledger; else only at the provider */
 	int seen;
 	bool repaired;
+	bool others;  /* the store has it, live, for another daemon: no difference */
 };
 
 struct auditing {
@@ -62,7 +63,7 @@ note(struct auditing *a, struct cprovider *pr, const char *ref, const char *toke
 	if (a->n_found >= ITEMS_MAX)
 		return;
 	f = xnew(struct finding);
-	*f = (struct finding){a->found, pr, xstrdup(ref), xstrdup_null(token), ledger, 1, false};
+	*f = (struct finding){a->found, pr, xstrdup(ref), xstrdup_null(token), ledger, 1, false, false};
 	a->found = f;
 	a->n_found++;
 }
@@ -136,7 +137,7 @@ report(struct auditing *a)
 		struct audit_item item = {f->pr->name, f->token, f->ref,
 		    f->ledger ? "not at the provider" : "not in the ledger", f->repaired};
 
-		if (f->seen < 2)
+		if (f->seen < 2 || f->others)
 			continue;
 		result.ok = result.ok && f->repaired;
 		if (f->ledger) {
@@ -179,7 +180,7 @@ repair(struct auditing *a)
 	for (f = a->found; f; f = f->next) {
 		struct cmachine *m = f->token ? map_get(&a->core->machines, f->token) : NULL;
 
-		if (f->seen < 2)
+		if (f->seen < 2 || f->others)
 			continue;
 		if (f->ledger) {
 			if (m) {
@@ -200,6 +201,53 @@ repair(struct auditing *a)
 	}
 	if (--a->pending == 0)
 		report(a);
+}
+
+static void
+conclude(struct auditing *a)
+{
+	if (a->repair && !a->core->closing)
+		repair(a);
+	else
+		report(a);
+}
+
+static void
+judged(void *arg, const struct store_result *res, const struct err *err)
+{
+	struct repairing *r = arg;
+
+	for (int i = 0; i < res->n; i++)
+		r->f->others = r->f->others ||
+		    (strcmp(res->machines[i].id.s, r->f->token) == 0 && !res->machines[i].ended_at);
+	if (--r->a->pending == 0)
+		conclude(r->a);
+	free(r);
+}
+
+/* What memory does not know may still be in the ledger: the ledger is the store, and it is shared. */
+static void
+judge(struct auditing *a)
+{
+	struct finding *f;
+
+	core_flush(a->core);
+	a->pending = 1;
+	for (f = a->found; f; f = f->next) {
+		struct store_query q = {.kind = QUERY_MACHINES, .uid = STORE_ANY_UID, .limit = 2};
+		struct repairing *r;
+
+		if (f->seen < 2 || f->ledger || !f->token || !id_valid(f->token, 'm') ||
+		    map_get(&a->core->machines, f->token))
+			continue;
+		r = xnew(struct repairing);
+		*r = (struct repairing){a, f};
+		a->pending++;
+		(void)snprintf(q.key, sizeof(q.key), "%s", f->token);
+		core_query(a->core, &q, judged, r);
+	}
+	if (--a->pending == 0)
+		conclude(a);
 }
 
 static void look(void *arg);
@@ -231,10 +279,8 @@ looked(void *arg, const struct sighting *all, int n, const struct err *err)
 		audit_free(a);
 	} else if (++a->round < 2 && a->found && !a->core->closing) {
 		timer_set(a->core->clock, &a->timer, APART_MS, look, a);
-	} else if (a->repair) {
-		repair(a);
 	} else {
-		report(a);
+		judge(a);
 	}
 }
 
