@@ -483,11 +483,15 @@ main(int argc, char **argv)
 	struct launcher l = {.uid_base = UID_BASE_DEFAULT};
 	struct options o;
 	struct err err;
+	int rc;
 
 	log_init("hearth-launcher", LOG_LEVEL_INFO);
 	if (start(argc, argv, &o, &l, &err) < 0) {
 		log_error("%s%s%s", err.msg, err.hint[0] ? "; " : "", err.hint);
 		return 1;
 	}
-	return o.teardown ? 0 : run(&l, o.socket_fd, o.lifeline_fd);
+	rc = o.teardown ? 0 : run(&l, o.socket_fd, o.lifeline_fd);
+	syscalls_fini(&l.filter);
+	syscalls_fini(&l.filter_nesting);
+	return rc;
 }

@@ -358,6 +358,17 @@ def test_a_crash_while_creating_leaves_what_kill_removes(point, state):
         l.wait_clean()
 
 
+def test_a_machine_that_is_about_to_notice_its_end_is_not_listed_as_alive():
+    env = {"HEARTH_TESTPOINT": "files,inside-slow"}
+    with Launcher(program="hearth-launcher-test", env=env) as l:
+        name = new_id()
+        with pytest.raises(ConnectionError):
+            l.create(name, 8)
+        assert l.list()[name].state == lc.DEAD
+        assert l.kill(name).error == lc.OK
+        l.wait_clean()
+
+
 @pytest.mark.parametrize("point", ["inside-start", "inside-exec"])
 def test_a_first_process_that_dies_is_an_error_and_leaves_nothing(point):
     with Launcher(program="hearth-launcher-test", env={"HEARTH_TESTPOINT": point}) as l:
