@@ -68,6 +68,21 @@ run_pytest()
 	count 'end to end' "$(word "$out" passed)" $bad "$(word "$out" skipped)"
 }
 
+# A Debian with its own kernel and systemd, in a virtual machine.
+run_vm()
+{
+	out=$results/vm.txt
+	status=0
+	HEARTH_BUILD=$top/build-test "$python" tests/qemu/soak_vm.py >"$out" 2>&1 || status=$?
+	skip=$(grep -c '^\[[ .0-9]*\] ok - .*# SKIP' "$out") || true
+	good=$(($(grep -c '^\[[ .0-9]*\] ok - ' "$out") - skip)) || true
+	bad=$(grep -c '^\[[ .0-9]*\] not ok - ' "$out") || true
+	[ $status != 77 ] || skip=1
+	[ $status = 0 ] || [ $status = 77 ] || [ "$bad" -gt 0 ] || bad=1
+	if [ "$bad" != 0 ]; then cat "$out"; else grep '^SKIP' "$out" || true; fi
+	count 'virtual Debian' "$good" "$bad" "$skip"
+}
+
 run_lint()
 {
 	if ! git -c safe.directory="$top" rev-parse --git-dir >/dev/null 2>&1; then
@@ -94,8 +109,14 @@ build()
 	return 1
 }
 
+# What root has written into the build directories is given to their owner, who may want to test without sudo.
 total()
 {
+	if is_root; then
+		for dir in build-test build-asan build-tsan; do
+			[ ! -d $dir ] || chown -R --reference=. $dir
+		done
+	fi
 	say "$passed passed, $failed failed, $skipped skipped"
 }
 
@@ -106,8 +127,7 @@ elif ! tools/deps.sh build run test; then
 fi
 is_root || say "not root: tests with real machines, networks and other users are skipped; 'sudo make test' runs them"
 if [ "$soak" = 1 ]; then multiplier=20; fi
-as_owner mkdir -p build-test
-mkdir -p "$results"
+as_owner mkdir -p "$results"
 say "HEARTH_TEST_SEED=$seed"
 trap 'total' EXIT
 trap 'exit 130' INT TERM HUP
@@ -125,6 +145,7 @@ if [ "$soak" = 1 ]; then
 	if build build-threads build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false; then
 		run_meson threads build-tsan unit scenario contract
 	fi
+	run_vm
 	{
 		say "make soak, $(date -u +%Y-%m-%d), seed $seed, $(uname -sr), $(nproc) cores, commit $(git -c safe.directory="$top" rev-parse --short HEAD)"
 		say "$passed passed, $failed failed, $skipped skipped in $(($(date +%s) - began)) s"

@@ -18,12 +18,12 @@
 #include "base/xalloc.h"
 #include "core/core.h"
 #include "daemon/config.h"
+#include "daemon/launcher_ask.h"
 #include "daemon/launcher_child.h"
 #include "daemon/notify.h"
 #include "daemon/places.h"
 #include "daemon/privilege.h"
 #include "daemon/providers.h"
-#include "daemon/reload.h"
 #include "net/http_server.h"
 #include "net/loop.h"
 #include "provider/provider.h"
@@ -53,7 +53,7 @@ struct daemon {
 	struct core *core;
 	struct api *api;
 	struct http_server *server;
-	struct reload *reload; /* NULL: none in flight */
+	struct launcher_ask *reload; /* NULL: none in flight */
 	struct timer prune;
 	int exit_code;
 };
@@ -140,6 +140,22 @@ open_core(struct daemon *d, struct err *err)
 	return core_set_pools(d->core, c->pools, c->n_pools, err);
 }
 
+/* What is wrong with the host (a network that overlaps, no nft) shows here, before anybody is served: the
+   launcher says it in a line of its own. */
+static int
+start_launcher(struct daemon *d, struct err *err)
+{
+	char fate[64];
+
+	if (launcher_release(&d->launcher, err) < 0)
+		return -1;
+	if (launcher_await(d->launcher_path, d->launcher.pidfd, err) == 0)
+		return 0;
+	launcher_fate(&d->launcher, fate, sizeof(fate));
+	return err_set(err, ERR_UNAVAILABLE,
+	    "hearth-launcher did not start (%s); its own line above says why", fate);
+}
+
 static int
 open_sockets(struct daemon *d, struct err *err)
 {
@@ -164,7 +180,7 @@ open_sockets(struct daemon *d, struct err *err)
 			      .ours = true},
 		&fd, err) < 0)
 		return -1;
-	return launcher_release(&d->launcher, err);
+	return start_launcher(d, err);
 }
 
 /* Everything that may need root, and then root is given up. */
@@ -276,7 +292,7 @@ on_hangup(void *arg, int signum)
 		if (fd < 0)
 			err_errno(&err, errno, "%s: cannot be opened", d->config_path);
 		on_configuration(d, fd, &err);
-	} else if (reload_ask(loop_uv(d->loop), LAUNCHER_SOCKET, on_configuration, d,
+	} else if (launcher_ask(loop_uv(d->loop), LAUNCHER_SOCKET, on_configuration, d,
 		       &d->reload, &err) < 0) {
 		on_configuration(d, -1, &err);
 	}
@@ -371,7 +387,7 @@ daemon_close(struct daemon *d)
 	if (!d)
 		return;
 	timer_off(&d->prune);
-	reload_cancel(d->reload);
+	launcher_ask_cancel(d->reload);
 	if (d->launcher_watched)
 		uv_close((uv_handle_t *)&d->launcher_watch, NULL);
 	if (d->server)

@@ -215,9 +215,10 @@ launcher_end(struct launcher_child *l)
 void
 launcher_fate(struct launcher_child *l, char *text, size_t n)
 {
+	struct pollfd p = {.fd = l->pidfd, .events = POLLIN};
 	int status = 0;
 
-	if (waitpid(l->pid, &status, WNOHANG) != l->pid)
+	if (poll(&p, 1, 1000) != 1 || waitpid(l->pid, &status, WNOHANG) != l->pid)
 		(void)snprintf(text, n, "gone");
 	else if (WIFSIGNALED(status))
 		(void)snprintf(text, n, "signal %d", WTERMSIG(status));

@@ -295,6 +295,26 @@ def test_ends_when_the_launcher_does(daemon):
 
 
 @root_only
+def test_a_host_that_cannot_have_machines(daemons):
+    """The launcher finds out; hearthd must not have served anybody by then."""
+    d = daemons(providers={"here": "{kind: local, network: 10.78.0.0/16}"},
+                pools={"default": "{provider: here, image: debian}"})
+    subprocess.run(["ip", "link", "add", "hearthtest0", "type", "dummy"], check=True)
+    try:
+        subprocess.run(["ip", "address", "add", "10.78.3.1/24", "dev", "hearthtest0"], check=True)
+        subprocess.run(["ip", "link", "set", "hearthtest0", "up"], check=True)
+        d.spawn()
+        assert d.process.wait(20) == 1
+    finally:
+        subprocess.run(["ip", "link", "del", "hearthtest0"], check=True)
+    errors = [line.split(": error: ")[1] for line in d.log_text().splitlines() if ": error: " in line]
+    assert len(errors) == 2, d.log_text()
+    assert "10.78.0.0/16 overlaps the host's" in errors[0] and "hearthtest0" in errors[0]
+    assert errors[1] == "hearth-launcher did not start (exit status 1); its own line above says why"
+    assert "answers at" not in d.log_text()
+
+
+@root_only
 def test_launcher_ends_with_its_daemon(daemon):
     pid = daemon.process.pid
     child = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]

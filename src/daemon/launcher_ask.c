@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/reload.h"
+#include "daemon/launcher_ask.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,13 +15,14 @@
 #include "launcher/protocol.h"
 
 #define ANSWER_MS 5000
+#define START_MS 30000
 
-struct reload {
+struct launcher_ask {
 	int fd; /* the connection */
 	uv_poll_t readable;
 	uv_timer_t timer;
 	int open_handles;
-	reload_fn done;
+	launcher_ask_fn done;
 	void *arg; /* borrowed */
 };
 
@@ -75,7 +77,7 @@ receive(int conn, struct err *err)
 static void
 on_closed(uv_handle_t *h)
 {
-	struct reload *r = h->data;
+	struct launcher_ask *r = h->data;
 
 	if (--r->open_handles > 0)
 		return;
@@ -84,7 +86,7 @@ on_closed(uv_handle_t *h)
 }
 
 void
-reload_cancel(struct reload *r)
+launcher_ask_cancel(struct launcher_ask *r)
 {
 	if (!r)
 		return;
@@ -95,39 +97,39 @@ reload_cancel(struct reload *r)
 static void
 on_readable(uv_poll_t *h, int status, int events)
 {
-	struct reload *r = h->data;
+	struct launcher_ask *r = h->data;
 	struct err err = {0};
 	int fd = receive(r->fd, &err);
 
-	reload_cancel(r);
+	launcher_ask_cancel(r);
 	r->done(r->arg, fd, &err);
 }
 
 static void
 on_timer(uv_timer_t *h)
 {
-	struct reload *r = h->data;
+	struct launcher_ask *r = h->data;
 	struct err err;
 
 	err_set(&err, ERR_UNAVAILABLE, "hearth-launcher did not answer within %d s",
 	    ANSWER_MS / 1000);
-	reload_cancel(r);
+	launcher_ask_cancel(r);
 	r->done(r->arg, -1, &err);
 }
 
 int
-reload_ask(struct uv_loop_s *loop, const char *socket_path, reload_fn done, void *arg,
-    struct reload **ret, struct err *err)
+launcher_ask(struct uv_loop_s *loop, const char *socket_path, launcher_ask_fn done,
+    void *arg, struct launcher_ask **ret, struct err *err)
 {
 	AUTO_CLOSE int fd =
 	    socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct reload *r;
+	struct launcher_ask *r;
 
 	if (fd < 0)
 		return err_errno(err, errno, "asking hearth-launcher");
 	if (send_request(fd, socket_path, err) < 0)
 		return -1;
-	r = xnew(struct reload);
+	r = xnew(struct launcher_ask);
 	r->fd = TAKE_FD(fd);
 	r->done = done;
 	r->arg = arg;
@@ -140,4 +142,28 @@ reload_ask(struct uv_loop_s *loop, const char *socket_path, reload_fn done, void
 	uv_timer_start(&r->timer, on_timer, ANSWER_MS, 0);
 	*ret = r;
 	return 0;
+}
+
+int
+launcher_await(const char *socket_path, int pidfd, struct err *err)
+{
+	AUTO_CLOSE int conn = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	AUTO_CLOSE int config = -1;
+	struct pollfd p[] = {
+	    {.fd = conn, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
+	int n;
+
+	if (conn < 0)
+		return err_errno(err, errno, "asking hearth-launcher");
+	if (send_request(conn, socket_path, err) < 0)
+		return -1;
+	do
+		n = poll(p, 2, START_MS);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return err_set(err, ERR_UNAVAILABLE,
+		    "hearth-launcher is not ready after %d s", START_MS / 1000);
+	config = receive(conn, err);
+	/* A file that is gone by now is no reason not to start: it has answered. */
+	return config >= 0 || err->code != ERR_UNAVAILABLE ? 0 : -1;
 }
