@@ -23,10 +23,26 @@ struct tracing {
 	double cost_usd;
 };
 
-static int64_t
-length(const struct step *s, int64_t now)
+static int
+find_step(const struct trace_step *steps, int n, const char *name)
 {
-	return (s->ended_at ? s->ended_at : now) - s->started_at;
+	for (int i = 0; i < n; i++)
+		if (strcmp(steps[i].step->name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* Of `machine`, only the wait in line counts: the launch below it has steps of its own. */
+static int64_t
+length(const struct trace_step *steps, int n, int i, int64_t now)
+{
+	const struct step *s = steps[i].step;
+	int64_t end = s->ended_at ? s->ended_at : now;
+	int launch = strcmp(s->name, "machine") == 0 ? find_step(steps, n, "launch") : -1;
+
+	if (launch >= 0 && steps[launch].step->started_at < end)
+		end = steps[launch].step->started_at;
+	return end > s->started_at ? end - s->started_at : 0;
 }
 
 static bool
@@ -73,7 +89,7 @@ mark_critical(struct trace_step *steps, int n, int last, int64_t now)
 		int before = -1;
 
 		steps[last].critical = true;
-		sum += length(steps[last].step, now);
+		sum += length(steps, n, last, now);
 		for (int i = 0; i < n; i++)
 			if (!steps[i].critical && waits_on(&steps[last], steps[i].step->name) &&
 			    (before < 0 || steps[i].step->ended_at > steps[before].step->ended_at))
@@ -81,15 +97,6 @@ mark_critical(struct trace_step *steps, int n, int last, int64_t now)
 		last = before;
 	}
 	return sum;
-}
-
-static int
-find_step(const struct trace_step *steps, int n, const char *name)
-{
-	for (int i = 0; i < n; i++)
-		if (strcmp(steps[i].step->name, name) == 0)
-			return i;
-	return -1;
 }
 
 static void
@@ -101,7 +108,7 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 	if (t->slowest >= 0)
 		(void)snprintf(slow, sizeof(slow), "; most of it went to '%s' (%lld ms)",
 		    t->steps[t->slowest].step->name,
-		    (long long)length(t->steps[t->slowest].step, now));
+		    (long long)length(t->steps, t->n, t->slowest, now));
 	if (!r->ready_at)
 		(void)snprintf(out, size, "%s after %lld ms: %s%s", reservation_state_name(r->state),
 		    (long long)t->total_ms,
@@ -115,6 +122,36 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 		(void)snprintf(out, size, "served %s in %lld ms because %s%s",
 		    path_name(r->path) ? path_name(r->path) : "cold", (long long)t->total_ms,
 		    r->miss_reason ? r->miss_reason : "no machine was ready", slow);
+}
+
+/* The launch follows the wait in line, and the claim the last step of the launch. */
+static void
+hang_launch(struct trace_step *steps, int n)
+{
+	int machine = find_step(steps, n, "machine"), launch = find_step(steps, n, "launch");
+	int claim = find_step(steps, n, "claim"), under = find_step(steps, n, "setup");
+
+	if (machine < 0 || launch < 0)
+		return;
+	if (under < 0)
+		under = find_step(steps, n, "ready");
+	steps[launch].waits_for[steps[launch].n_waits++] = "machine";
+	if (under >= 0 && claim >= 0) {
+		steps[claim].waits_for[0] = steps[under].step->name;
+		steps[claim].n_waits = 1;
+	}
+}
+
+/* The step that made it active, or the one it has come to. */
+static int
+last_of(const struct trace_step *steps, int n)
+{
+	static const char *const names[] = {"certificate", "claim", "setup", "ready", "launch"};
+	int last = -1;
+
+	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)
+		last = find_step(steps, n, names[i]);
+	return last < 0 ? n - 1 : last;
 }
 
 static void
@@ -134,33 +171,18 @@ build(struct tracing *tr, const struct step **rows, int n)
 		    &steps[i]);
 	}
 	drop_missing_waits(steps, n);
-	/* `machine` is the wait for the launch below it: its own length would count that twice */
-	last = find_step(steps, n, "machine");
-	if (last >= 0 && find_step(steps, n, "launch") >= 0) {
-		int under = find_step(steps, n, "setup");
-
-		if (under < 0)
-			under = find_step(steps, n, "ready");
-		if (under >= 0 && find_step(steps, n, "claim") >= 0)
-			steps[find_step(steps, n, "claim")].waits_for[0] = steps[under].step->name;
-	}
-	last = find_step(steps, n, "certificate");
-	if (last < 0)
-		last = find_step(steps, n, "claim");
-	if (last < 0)
-		last = n - 1;
+	hang_launch(steps, n);
+	last = last_of(steps, n);
 	t.total_ms = until - r->created_at;
 	t.longest_chain_ms = n > 0 ? mark_critical(steps, n, last, now) : 0;
 	for (int i = 0; i < n; i++) {
-		int64_t ms = length(rows[i], now);
+		int64_t ms = length(steps, n, i, now);
 
-		if (strcmp(rows[i]->name, "machine") == 0 && find_step(steps, n, "launch") >= 0)
-			continue;
 		/* what came after the reply was nobody's wait */
 		if (steps[i].critical || (rows[i]->ended_at && rows[i]->ended_at <= until))
 			t.one_at_a_time_ms += ms;
 		if (steps[i].critical &&
-		    (t.slowest < 0 || ms > length(steps[t.slowest].step, now)))
+		    (t.slowest < 0 || ms > length(steps, n, t.slowest, now)))
 			t.slowest = i;
 	}
 	t.saved_ms = t.one_at_a_time_ms > t.longest_chain_ms ? t.one_at_a_time_ms - t.longest_chain_ms : 0;
@@ -227,18 +249,22 @@ static void
 traced(void *arg, const struct reservation_view *v, const struct err *err)
 {
 	struct tracing *tr = arg;
+	const struct creservation *live;
 
 	if (err->code != ERR_NONE) {
 		tr->done(tr->arg, NULL, err);
 		free(tr);
 		return;
 	}
+	live = map_get(&tr->core->reservations, v->r->id.s);
 	reservation_copy(&tr->r, v->r);
 	tr->cost_usd = v->cost_usd;
 	tr->q = (struct store_query){.kind = QUERY_STEPS, .limit = 1000};
 	memcpy(tr->q.key, v->r->id.s, sizeof(v->r->id.s));
 	if (!id_empty(&v->r->machine))
 		memcpy(tr->q.key2, v->r->machine.s, sizeof(tr->q.key2));
+	else if (live && live->launching)
+		memcpy(tr->q.key2, live->launching->m.id.s, sizeof(tr->q.key2));
 	/* behind what is on its way to the store: the last steps were written a moment ago */
 	core_tx_then(tr->core, ask_for_steps, tr);
 }
