@@ -299,14 +299,14 @@ def test_a_host_that_cannot_have_machines(daemons):
     """The launcher finds out; hearthd must not have served anybody by then."""
     d = daemons(providers={"here": "{kind: local, network: 10.78.0.0/16}"},
                 pools={"default": "{provider: here, image: debian}"})
-    subprocess.run(["ip", "link", "add", "hearthtest0", "type", "dummy"], check=True)
+    subprocess.run("ip link add hearthtest0 type veth peer name hearthtest1".split(), check=True)
     try:
-        subprocess.run(["ip", "address", "add", "10.78.3.1/24", "dev", "hearthtest0"], check=True)
-        subprocess.run(["ip", "link", "set", "hearthtest0", "up"], check=True)
+        subprocess.run("ip address add 10.78.3.1/24 dev hearthtest0".split(), check=True)
+        subprocess.run("ip link set hearthtest0 up".split(), check=True)
         d.spawn()
         assert d.process.wait(20) == 1
     finally:
-        subprocess.run(["ip", "link", "del", "hearthtest0"], check=True)
+        subprocess.run("ip link del hearthtest0".split(), check=True)
     errors = [line.split(": error: ")[1] for line in d.log_text().splitlines() if ": error: " in line]
     assert len(errors) == 2, d.log_text()
     assert "10.78.0.0/16 overlaps the host's" in errors[0] and "hearthtest0" in errors[0]
