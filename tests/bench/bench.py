@@ -129,8 +129,9 @@ def main():
     for r in missed:
         print(f"  NOT MET: {r['what']}: {r['measured']}   [{r['bound']}]")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(
-            {"when": when, "host": host(), "noise": noise, "commit": commit(), "rows": results.rows, "skipped": results.skipped}, indent=1))
+        pathlib.Path(args.json).write_text(json.dumps({
+            "when": when, "host": host(), "noise": noise, "commit": commit(), "sections": done,
+            "skipped": results.skipped}, indent=1))
     if args.write:
         write(done, results.skipped, when, noise)
     return 1 if args.check and missed else 0

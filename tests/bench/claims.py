@@ -79,8 +79,8 @@ def steady(results):
         n = f"{len(rates)} rounds of {CLAIMS}"
         results.add("claims, 16 clients, pool at its max",
                     f"{median(rates):.0f}/s (lowest {min(rates):.0f}, {n})", "at least 3,500/s", median(rates) >= 3500)
-        results.add("the same, one claim", f"p50 {median(p50):.2f} ms, p99 {median(p99):.2f} ms (highest p99 {max(p99):.2f})",
-                    "p99 under 20 ms", median(p99) < 20)
+        results.add("the same, one claim", f"p50 {median(p50):.2f} ms, p99 {median(p99):.2f} ms "
+                    f"(highest p99 {max(p99):.2f})", "p99 under 20 ms", median(p99) < 20)
         results.add("claims, one client", f"p50 {median(alone):.3f} ms (highest {max(alone):.3f}, "
                     f"{len(alone)} rounds of {CLAIMS // 8})", "p50 under 0.6 ms", median(alone) < 0.6)
         for what, numbers in sqlite.items():
@@ -141,7 +141,8 @@ def one_claim(results):
                 wait_for(lambda: f"TracerPid:\t{s.pid}" in open(f"/proc/{d.process.pid}/status").read() or
                          s.poll() is not None, 5)
                 if s.poll() is not None:
-                    results.skip("system calls of one claim", "strace cannot attach: " + s.stderr.read().decode().strip())
+                    why = s.stderr.read().decode().strip()
+                    results.skip("system calls of one claim", f"strace cannot attach: {why}")
                     return
                 time.sleep(0.1)
                 reply = d.reserve(client=_Kept(client))
@@ -156,10 +157,12 @@ def one_claim(results):
         text = text[text.find("POST /v1/reservations"):]
         before, after = calls_of(text, "HTTP/1.1 201")
         syncs = sum(before[x] for x in ("fsync", "fdatasync"))
-        results.add("one claim, from its request to its reply", f"{sum(before.values())} system calls, {syncs} of them syncs: " +
+        results.add("one claim, from its request to its reply",
+                    f"{sum(before.values())} system calls, {syncs} of them syncs: " +
                     ", ".join(f"{v} {k}" for k, v in before.most_common(8)))
         late = sum(after[x] for x in ("fsync", "fdatasync"))
-        results.add("its work after the reply (deadline, first contact)", f"{sum(after.values())} system calls within 0.1 s, {late} of them syncs")
+        results.add("its work after the reply (deadline, first contact)",
+                    f"{sum(after.values())} system calls within 0.1 s, {late} of them syncs")
 
 
 class _Kept:

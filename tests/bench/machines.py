@@ -46,7 +46,8 @@ class Reserved:
         return self
 
     def __exit__(self, *_):
-        timed([program("hearth"), "--socket", str(self.d.socket), "cancel", self.reservation["id"]], environment(self.d))
+        timed([program("hearth"), "--socket", str(self.d.socket), "cancel", self.reservation["id"]],
+              environment(self.d))
 
 
 def ssh_into(ssh, *options):
@@ -252,7 +253,8 @@ def kernel_memory():
     for line in open("/proc/meminfo"):
         key, rest = line.split(":")
         info[key] = int(rest.split()[0])
-    return info["MemAvailable"], {k: info[k] for k in ("SUnreclaim", "SReclaimable", "KernelStack", "PageTables", "Percpu")}
+    ours = ("SUnreclaim", "SReclaimable", "KernelStack", "PageTables", "Percpu")
+    return info["MemAvailable"], {k: info[k] for k in ours}
 
 
 def processes_of(d):

@@ -4,6 +4,7 @@ the command to the end of `ssh true`, with the key exchange that our machines us
 installed for this, and nothing of it stays."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -26,6 +27,15 @@ def run(*argv, **kwargs):
         last = [line for line in out.stderr.strip().splitlines() if line] or ["no message"]
         raise RuntimeError(f"{argv[0]}: exit {out.returncode}: {last[-1]}")
     return out.stdout
+
+
+def empty_groups():
+    """Control groups that the others make for themselves and leave behind."""
+    found = set()
+    for name in ("libpod_parent", "lxc.pivot", "payload"):
+        for top in glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}"):
+            found.update(path for path, _, _ in os.walk(top, topdown=False))
+    return found
 
 
 class Lab:
@@ -90,7 +100,7 @@ class Engine:
     def __init__(self, lab, engine, *options):
         self.lab, self.engine, self.options = lab, engine, options
         run(*engine, "info")
-        tar = subprocess.Popen(["tar", "-C", lab.image, "-c", "."], stdout=subprocess.PIPE)
+        tar = subprocess.Popen(["tar", "-C", lab.image, "-c", "."], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             subprocess.run([*engine, "import", "-", "hearth-bench"], stdin=tar.stdout, capture_output=True, check=True)
         finally:
@@ -191,7 +201,7 @@ def set_up(lab, results):
 def all_of_them(results):
     from image_cache import image
 
-    lab, peers = Lab(image()), {}
+    lab, peers, before = Lab(image()), {}, empty_groups()
     try:
         peers = set_up(lab, results)
         if not peers:
@@ -217,3 +227,6 @@ def all_of_them(results):
         for peer in peers.values():
             peer.close()
         lab.close()
+        for group in sorted(empty_groups() - before, reverse=True):  # the deepest first
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
