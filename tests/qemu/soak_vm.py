@@ -3,8 +3,8 @@
 """Goal: hearth as most users have it: Debian 12 with its own kernel and systemd, control groups of version 2 alone,
 installed by `make install` and started by its unit. soak/inside.py says what is tried there.
 
-soak_vm.py [--minutes N] [--end-to-end] [--only WORD] [--keep]: as root; a soak. The virtual machine is emulated, on one processor, and ends
-with the test. Its Debian is kept in /var/tmp/hearth-test-soak. Without QEMU or mmdebstrap it is a skipped test.
+soak_vm.py [--minutes N] [--end-to-end] [--only WORD] [--keep]: as root; a soak. The virtual machine is emulated, on one
+processor, and ends with the test. Its Debian is kept in /var/tmp/hearth-test-soak. Without QEMU or mmdebstrap it is skipped.
 
 --end-to-end: nothing but the end-to-end suite. --only WORD: only the end-to-end tests that pytest's -k selects, `none` for
 none. --keep: keep disk and logs, and say where."""
@@ -28,6 +28,7 @@ import vm  # noqa: E402
 CACHE = pathlib.Path("/var/tmp/hearth-test-soak")
 DISK_BYTES = 8 << 30
 MEMORY_MIB = 2048
+DAY = 24 * 3600
 # What the daemon is linked with, what it calls, and what the tests do.
 PACKAGES = """systemd systemd-sysv udev kmod dbus iproute2 iputils-ping nftables openssh-server openssh-client sudo procps rsync
     ca-certificates util-linux mmdebstrap libuv1 libmicrohttpd12 libjansson4 libyaml-0-2 libssl3 libsqlite3-0 libseccomp2
@@ -37,7 +38,7 @@ NETWORK = "[Match]\nName=en*\n\n[Network]\nDHCP=ipv4\n"
 
 
 def build_base(target, kernel):
-    """A Debian as it comes, with the kernel's modules."""
+    """A Debian as it comes, with the kernel's modules. Its time tells sweep() that it is in use."""
     vm.run("mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--dpkgopt=force-unsafe-io",
            "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
            "--dpkgopt=path-exclude=/usr/share/locale/*", "--include=" + ",".join(PACKAGES), "bookworm", str(target),
@@ -55,7 +56,9 @@ def base(kernel):
     """The tree of build_base(), made once for each list of packages and kernel. Do not write there."""
     key = hashlib.sha256(" ".join([*PACKAGES, version_of(kernel)]).encode()).hexdigest()[:16]
     target = CACHE / key
-    if not target.is_dir():
+    if target.is_dir():
+        os.utime(target)  # in use: see sweep()
+    else:
         if not shutil.which("mmdebstrap"):
             raise vm.Unavailable("mmdebstrap is missing: apt-get install mmdebstrap")
         with tempfile.TemporaryDirectory(dir=CACHE) as work:
@@ -76,11 +79,9 @@ def put(path, text):
 
 
 def copy_sources(target):
-    names = vm.run("git", "-c", f"safe.directory={TOP}", "ls-files", "-co", "--exclude-standard", cwd=TOP).splitlines()
-    for name in names:
-        if (TOP / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TOP / name, target / name)
+    target.mkdir(parents=True)
+    names = [p.name for p in TOP.iterdir() if not p.name.startswith(("build", "."))]
+    vm.run("cp", "-a", *names, str(target), cwd=TOP)
 
 
 def copy_build(build, target):
@@ -187,7 +188,15 @@ def soak(work, build, options):
     return None
 
 
+def sweep():
+    """What an older version or a run that was killed has left, unless another one may use it."""
+    for path in CACHE.iterdir():
+        if time.time() - path.stat().st_mtime > DAY:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def main():
+    vm.end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=40)
     parser.add_argument("--only", default="")
@@ -202,6 +211,7 @@ def main():
             raise vm.Unavailable("makes a Debian: needs root")
         vm.qemu()
         CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+        sweep()
         work = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
         wrong = soak(work, build_dir(), options)
     except vm.Unavailable as e:

@@ -3,6 +3,7 @@
 
 Emulated (TCG): a host that is a virtual machine itself often has no KVM, or one that boots nothing."""
 
+import ctypes
 import os
 import pathlib
 import selectors
@@ -10,6 +11,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -20,6 +22,11 @@ PACKAGE = "linux-image-cloud-amd64"
 
 class Unavailable(Exception):
     """What is missing for a test in a virtual machine, and how to get it."""
+
+
+def end_on_sigterm():
+    """Cleaning up, as on an interrupt."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def qemu():
@@ -97,6 +104,12 @@ def initramfs(init, modules=()):
     return cpio(entries)
 
 
+def end_with_parent():
+    """However the test ends, no emulator stays behind."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def boot(*options, append, kernel_path, initrd, memory, seconds, console="ttyS0", on_line=lambda line: None):
     """Runs a virtual machine to its end, at most that long; returns the lines of its first serial port and whether it
     ended by itself. Nothing of it is left afterwards."""
@@ -105,7 +118,8 @@ def boot(*options, append, kernel_path, initrd, memory, seconds, console="ttyS0"
                "-accel", "tcg", "-cpu", "max,la57=off", "-m", str(memory), "-kernel", str(kernel_path), "-initrd", str(initrd),
                "-append", f"console={console} panic=-1 tsc=reliable no_timer_check {append}", *options]
     end = time.monotonic() + seconds
-    vm = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    vm = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          preexec_fn=end_with_parent)
     try:
         with selectors.DefaultSelector() as ready:
             ready.register(vm.stdout, selectors.EVENT_READ)

@@ -29,6 +29,7 @@ def judge(lines, in_time):
 
 def main():
     init, seconds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    vm.end_on_sigterm()
     try:
         vm.qemu()
         kernel = vm.kernel()
@@ -40,7 +41,6 @@ def main():
         pathlib.Path(initrd).write_bytes(vm.initramfs(init))
         lines, in_time = vm.boot(append="quiet cgroup_no_v1=all", kernel_path=kernel, initrd=initrd, memory=256, seconds=seconds)
     wrong = judge(lines, in_time)
-    # The machine's firmware ends the line that it wrote last with nothing.
     print("\n".join(line for line in lines if re.match(r"(not )?ok |1\.\.\d|# |Bail out!", line)))
     if wrong:
         print(f"Bail out! {wrong} with {kernel.name}; the last it said:")

@@ -13,7 +13,6 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 import threading
 import time
 import traceback
