@@ -18,18 +18,19 @@
 #define LAUNCHER_MAGIC 0x68727468u /* "hrth" */
 #define LAUNCHER_VERSION 1u
 
-#define LAUNCHER_ID_MAX 16     /* "m-" and 12 of [0-9a-z], see base/id.h */
-#define LAUNCHER_NAME_MAX 64   /* image or pool name, see name_valid() */
+#define LAUNCHER_ID_MAX 16   /* "m-" and 12 of [0-9a-z], see base/id.h */
+#define LAUNCHER_NAME_MAX 64 /* image or pool name, see name_valid() */
 #define LAUNCHER_VERSION_MAX 64
 #define LAUNCHER_SLOT_MAX 32000u
 
 enum launcher_op {
-	LAUNCHER_CREATE = 1,  /* makes the machine `id`; idempotent: if it lives, says where it is */
-	LAUNCHER_KILL,        /* ends machine `id` and removes all that belongs to it; idempotent */
-	LAUNCHER_LIST,        /* every machine there is a trace of: alive or leftovers */
+	LAUNCHER_CREATE =
+	    1, /* makes the machine `id`; idempotent: if it lives, says where it is */
+	LAUNCHER_KILL, /* ends machine `id` and removes all that belongs to it; idempotent */
+	LAUNCHER_LIST,	      /* every machine there is a trace of: alive or leftovers */
 	LAUNCHER_BUILD_IMAGE, /* builds a new version of image `image` and makes it current */
-	LAUNCHER_REMOVE_IMAGE,/* removes version `image_version` of `image`; refused while used */
-	LAUNCHER_FIND_IMAGE,  /* which version of `image` is current; ERR_NOT_FOUND: none is built */
+	LAUNCHER_REMOVE_IMAGE, /* removes version `image_version` of `image`; refused while used */
+	LAUNCHER_FIND_IMAGE, /* which version of `image` is current; ERR_NOT_FOUND: none is built */
 	LAUNCHER_OPEN_CONFIG, /* passes a read-only descriptor of the configuration file (SCM_RIGHTS) */
 };
 
@@ -38,21 +39,23 @@ struct launcher_request {
 	uint32_t version;
 	uint32_t op; /* enum launcher_op */
 
-	char id[LAUNCHER_ID_MAX];              /* CREATE, KILL */
-	char image[LAUNCHER_NAME_MAX];         /* CREATE, BUILD_IMAGE, REMOVE_IMAGE */
+	char id[LAUNCHER_ID_MAX];		  /* CREATE, KILL */
+	char image[LAUNCHER_NAME_MAX];		  /* CREATE, BUILD_IMAGE, REMOVE_IMAGE */
 	char image_version[LAUNCHER_VERSION_MAX]; /* CREATE: empty = current */
 
 	/* CREATE. The slot decides uid range and addresses; the caller keeps slots unique. */
 	uint32_t slot;
-	uint32_t pids_max;      /* 0 = launcher's default */
-	uint64_t memory_bytes;  /* 0 = launcher's default */
-	uint32_t cpu_milli;     /* thousandths of a CPU; 0 = no limit */
-	uint32_t allow_nesting; /* 1 = the seccomp list that lets user namespaces be made inside */
-	uint64_t lease_s;       /* the machine ends itself this many seconds after birth */
+	uint32_t pids_max;     /* 0 = launcher's default */
+	uint64_t memory_bytes; /* 0 = launcher's default */
+	uint32_t cpu_milli;    /* thousandths of a CPU; 0 = no limit */
+	uint32_t
+	    allow_nesting; /* 1 = the seccomp list that lets user namespaces be made inside */
+	uint64_t lease_s; /* the machine ends itself this many seconds after birth */
 	char hostname[LAUNCHER_NAME_MAX];
-	char host_key[1024];    /* OpenSSH private key, text */
-	char host_cert[2048];   /* one line */
-	char user_ca[512];      /* one line: the public key every login certificate must be signed by */
+	char host_key[1024];  /* OpenSSH private key, text */
+	char host_cert[2048]; /* one line */
+	char user_ca
+	    [512]; /* one line: the public key every login certificate must be signed by */
 };
 
 enum launcher_machine_state {
@@ -65,17 +68,17 @@ struct launcher_reply {
 	uint32_t magic;
 	uint32_t version;
 	uint32_t last;
-	int32_t error;       /* enum err_code; ERR_NONE when it worked */
-	char message[384];   /* the error, or what BUILD_IMAGE is doing */
+	int32_t error;	   /* enum err_code; ERR_NONE when it worked */
+	char message[384]; /* the error, or what BUILD_IMAGE is doing */
 
-	uint32_t state;      /* enum launcher_machine_state */
+	uint32_t state; /* enum launcher_machine_state */
 	uint32_t slot;
-	uint32_t percent;    /* BUILD_IMAGE: 0 to 100 */
-	uint32_t pid;        /* of PID 1, in the host's pid namespace */
+	uint32_t percent; /* BUILD_IMAGE: 0 to 100 */
+	uint32_t pid;	  /* of PID 1, in the host's pid namespace */
 	char id[LAUNCHER_ID_MAX];
 	char image[LAUNCHER_NAME_MAX];
 	char image_version[LAUNCHER_VERSION_MAX]; /* also BUILD_IMAGE's result */
-	char address[16];    /* IPv4, dotted; empty where there is none */
+	char address[16];	/* IPv4, dotted; empty where there is none */
 	uint64_t created_at_ms; /* wall clock */
 };
 

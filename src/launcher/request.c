@@ -89,8 +89,7 @@ wrong_field(const struct launcher_request *q)
 {
 	bool has_id = q->op == LAUNCHER_CREATE || q->op == LAUNCHER_KILL;
 	bool has_image = q->op == LAUNCHER_CREATE || q->op == LAUNCHER_BUILD_IMAGE ||
-			 q->op == LAUNCHER_REMOVE_IMAGE ||
-			 q->op == LAUNCHER_FIND_IMAGE;
+			 q->op == LAUNCHER_REMOVE_IMAGE || q->op == LAUNCHER_FIND_IMAGE;
 
 	if (q->magic != LAUNCHER_MAGIC)
 		return "magic";

@@ -94,22 +94,24 @@ listen_at(const char *path)
 static pid_t
 run_launcher(const struct local_world *w, int socket, int lifeline)
 {
+	const char *program = getenv("HEARTH_LAUNCHER"), *init = getenv("HEARTH_INIT");
 	char s[16], f[16];
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
+	if (!program || !init)
+		_exit(127); /* possible() looked */
 	if (pid > 0)
 		return pid;
 	(void)snprintf(s, sizeof(s), "%d", socket);
 	(void)snprintf(f, sizeof(f), "%d", lifeline);
 	if (socket < 0)
-		execl(getenv("HEARTH_LAUNCHER"), "hearth-launcher", "--teardown",
-		    "--state", state_dir(), "--runtime", w->runtime, (char *)NULL);
+		execl(program, "hearth-launcher", "--teardown", "--state", state_dir(),
+		    "--runtime", w->runtime, (char *)NULL);
 	else
-		execl(getenv("HEARTH_LAUNCHER"), "hearth-launcher", "--socket-fd", s,
-		    "--lifeline-fd", f, "--state", state_dir(), "--runtime", w->runtime,
-		    "--uid", "0", "--gid", "0", "--network", NETWORK, "--init",
-		    getenv("HEARTH_INIT"), (char *)NULL);
+		execl(program, "hearth-launcher", "--socket-fd", s, "--lifeline-fd", f,
+		    "--state", state_dir(), "--runtime", w->runtime, "--uid", "0",
+		    "--gid", "0", "--network", NETWORK, "--init", init, (char *)NULL);
 	_exit(127);
 }
 

@@ -165,9 +165,7 @@ damaged_records_are_errors(void **state)
 	static const char *const damaged[] = {"slot", "slot -1\n", "slot 1x\n",
 	    "slot 32001\n", "pid 99999999999\n", "start 18446744073709551616\n",
 	    "other 1\n", "\nslot 1\n x",
-	    "image "
-	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	    "\n"};
+	    "image aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"};
 	int dir = open(*state, O_RDONLY | O_DIRECTORY);
 	struct record back;
 	struct err err;

@@ -61,11 +61,13 @@ readable(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 	struct contact *c = s->data;
 
 	if (n < 0) {
-		err_set(&c->err, ERR_UNAVAILABLE, "the connection ended before an SSH identification: %s",
+		err_set(&c->err, ERR_UNAVAILABLE,
+		    "the connection ended before an SSH identification: %s",
 		    uv_strerror((int)n));
 		finish(c);
-	} else if (n > 0 && (ssh_banner_feed(&c->banner, buf->base, (size_t)n, &c->err) < 0 ||
-	                        c->banner.state == SSH_BANNER_DONE)) {
+	} else if (n > 0 &&
+		   (ssh_banner_feed(&c->banner, buf->base, (size_t)n, &c->err) < 0 ||
+		       c->banner.state == SSH_BANNER_DONE)) {
 		finish(c);
 	}
 }
@@ -87,8 +89,8 @@ connected(uv_connect_t *req, int status)
 }
 
 struct contact *
-contact_start(uv_loop_t *loop, struct clock *clock, const char *address, int port, int timeout_ms,
-    contact_fn fn, void *arg)
+contact_start(uv_loop_t *loop, struct clock *clock, const char *address, int port,
+    int timeout_ms, contact_fn fn, void *arg)
 {
 	struct contact *c = xnew(struct contact);
 	struct sockaddr_in sa;
@@ -101,10 +103,11 @@ contact_start(uv_loop_t *loop, struct clock *clock, const char *address, int por
 	c->tcp.data = c;
 	rc = uv_ip4_addr(address ? address : "", port, &sa);
 	if (rc == 0)
-		rc = uv_tcp_connect(&c->connect, &c->tcp, (struct sockaddr *)&sa, connected);
+		rc = uv_tcp_connect(
+		    &c->connect, &c->tcp, (struct sockaddr *)&sa, connected);
 	if (rc != 0) {
-		err_set(&c->err, ERR_UNAVAILABLE, "connect to '%s': %s", address ? address : "",
-		    uv_strerror(rc));
+		err_set(&c->err, ERR_UNAVAILABLE, "connect to '%s': %s",
+		    address ? address : "", uv_strerror(rc));
 		finish(c);
 	} else {
 		timer_set(clock, &c->timer, timeout_ms, overdue, c);

@@ -14,8 +14,8 @@ typedef void (*contact_fn)(void *arg, const struct err *err);
 
 /* Exactly one call of fn: later, from the loop, within timeout_ms; or ERR_CANCELLED from inside
    contact_cancel(). */
-struct contact *contact_start(struct uv_loop_s *loop, struct clock *clock, const char *address, int port,
-    int timeout_ms, contact_fn fn, void *arg);
+struct contact *contact_start(struct uv_loop_s *loop, struct clock *clock,
+    const char *address, int port, int timeout_ms, contact_fn fn, void *arg);
 void contact_cancel(struct contact *c);
 
 #endif

@@ -57,15 +57,16 @@ readable(uv_poll_t *h, int status, int events)
 }
 
 int
-control_open(uv_loop_t *loop, const char *path, control_fn fn, void *arg, struct control **ret,
-    struct err *err)
+control_open(uv_loop_t *loop, const char *path, control_fn fn, void *arg,
+    struct control **ret, struct err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct control *c;
 	int fd;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(err, ERR_INVALID, "%s: too long for a socket's path", path);
+		return err_set(
+		    err, ERR_INVALID, "%s: too long for a socket's path", path);
 	strcpy(sa.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -80,7 +81,8 @@ control_open(uv_loop_t *loop, const char *path, control_fn fn, void *arg, struct
 	if (uv_poll_init(loop, &c->poll, fd) != 0) {
 		close(fd);
 		free(c);
-		return err_set(err, ERR_UNAVAILABLE, "hearth-init: no room in the event loop");
+		return err_set(
+		    err, ERR_UNAVAILABLE, "hearth-init: no room in the event loop");
 	}
 	c->fd = fd;
 	c->fn = fn;

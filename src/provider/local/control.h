@@ -16,8 +16,8 @@ struct control;
 typedef void (*control_fn)(void *arg, char *text, size_t n);
 
 /* Connects to the socket at `path`. ERR_UNAVAILABLE where nobody listens: the machine is gone. */
-int control_open(struct uv_loop_s *loop, const char *path, control_fn fn, void *arg, struct control **ret,
-    struct err *err) ERR_CHECK;
+int control_open(struct uv_loop_s *loop, const char *path, control_fn fn, void *arg,
+    struct control **ret, struct err *err) ERR_CHECK;
 
 /* Sends one packet. A peer that does not read is as good as gone: ERR_UNAVAILABLE. */
 int control_send(struct control *c, const char *text, struct err *err) ERR_CHECK;

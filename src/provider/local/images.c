@@ -81,7 +81,8 @@ looked_up(void *arg, const struct launcher_reply *r, bool last, const struct err
 		build(i, NULL, NULL);
 	else if (err->code != ERR_CANCELLED)
 		i->l->env.image(i->l->env.arg, i->name, NULL, -1, err->msg);
-	if (err->code != ERR_NONE && err->code != ERR_NOT_FOUND && err->code != ERR_CANCELLED)
+	if (err->code != ERR_NONE && err->code != ERR_NOT_FOUND &&
+	    err->code != ERR_CANCELLED)
 		timer_set(i->l->env.clock, &i->again, IMAGE_AGAIN_MS, look_again, i);
 }
 
@@ -135,15 +136,16 @@ image_removed(void *arg, const struct launcher_reply *r, bool last, const struct
 }
 
 void
-local_image_remove(struct provider *pr, const char *name, const char *version, provider_done_fn done,
-    void *arg)
+local_image_remove(struct provider *pr, const char *name, const char *version,
+    provider_done_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct pending *p = local_pending_new(l, "", done, arg);
 	struct launcher_request q = {.op = LAUNCHER_REMOVE_IMAGE};
 
 	if (local_copy_field(q.image, sizeof(q.image), name, "image", &p->err) < 0 ||
-	    local_copy_field(q.image_version, sizeof(q.image_version), version, "version", &p->err) < 0)
+	    local_copy_field(q.image_version, sizeof(q.image_version), version, "version",
+		&p->err) < 0)
 		local_answer_later(p);
 	else
 		launcher_client_call(l->launcher, &q, image_removed, p);

@@ -11,7 +11,8 @@
 #include "provider/local/local_internal.h"
 
 #define CONTACT_MS 5000
-#define CONTROL_TIMED_OUT 124 /* what hearth-init makes of a time-out; commands may say it too */
+#define CONTROL_TIMED_OUT                                                                \
+	124 /* what hearth-init makes of a time-out; commands may say it too */
 
 struct job {
 	struct list in_local;
@@ -62,7 +63,8 @@ setup_heard(void *arg, char *text, size_t n)
 		control_close(j->control);
 		if (code < 0)
 			err_set(&err, ERR_INTERNAL, "hearth-init: %.200s", text);
-		else if (code == CONTROL_TIMED_OUT && clock_now_ms(j->l->env.clock) >= j->ends_ms)
+		else if (code == CONTROL_TIMED_OUT &&
+			 clock_now_ms(j->l->env.clock) >= j->ends_ms)
 			err_set(&err, ERR_UNAVAILABLE, "the command did not end in time");
 		setup_over(j, code, &err);
 	}
@@ -85,8 +87,8 @@ refuse_setup(void *arg)
 }
 
 void
-local_setup(struct provider *pr, const char *token, const char *ref, const char *command, int64_t timeout_ms,
-    provider_setup_fn done, void *arg)
+local_setup(struct provider *pr, const char *token, const char *ref, const char *command,
+    int64_t timeout_ms, provider_setup_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct job *j = xnew(struct job);
@@ -94,14 +96,20 @@ local_setup(struct provider *pr, const char *token, const char *ref, const char 
 	struct err err;
 	int n;
 
-	*j = (struct job){.l = l, .setup_done = done, .arg = arg, .output = BUF_INIT(CONTROL_OUTPUT_MAX)};
+	*j = (struct job){.l = l,
+	    .setup_done = done,
+	    .arg = arg,
+	    .output = BUF_INIT(CONTROL_OUTPUT_MAX)};
 	list_push_back(&l->jobs, &j->in_local);
 	j->ends_ms = clock_now_ms(l->env.clock) + timeout_ms;
-	n = snprintf(text, sizeof(text), "run %lld %s", (long long)((timeout_ms + 999) / 1000), command);
+	n = snprintf(text, sizeof(text), "run %lld %s",
+	    (long long)((timeout_ms + 999) / 1000), command);
 	if (n >= (int)sizeof(text))
-		err_set(&err, ERR_TOO_LARGE, "the command is longer than %d bytes", CONTROL_PACKET_MAX - 32);
+		err_set(&err, ERR_TOO_LARGE, "the command is longer than %d bytes",
+		    CONTROL_PACKET_MAX - 32);
 	else if (local_control_path(l, token, path, sizeof(path), &err) == 0 &&
-	    control_open(l->env.uv_loop, path, setup_heard, j, &j->control, &err) == 0) {
+		 control_open(l->env.uv_loop, path, setup_heard, j, &j->control, &err) ==
+		     0) {
 		if (control_send(j->control, text, &err) == 0)
 			return;
 		control_close(j->control);
@@ -123,15 +131,16 @@ contacted(void *arg, const struct err *err)
 }
 
 void
-local_contact(struct provider *pr, const char *token, const char *address, int port, provider_done_fn done,
-    void *arg)
+local_contact(struct provider *pr, const char *token, const char *address, int port,
+    provider_done_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct job *j = xnew(struct job);
 
 	*j = (struct job){.l = l, .contact_done = done, .arg = arg};
 	list_push_back(&l->jobs, &j->in_local);
-	j->contact = contact_start(l->env.uv_loop, l->env.clock, address, port, CONTACT_MS, contacted, j);
+	j->contact = contact_start(
+	    l->env.uv_loop, l->env.clock, address, port, CONTACT_MS, contacted, j);
 }
 
 void

@@ -87,15 +87,19 @@ readable(uv_poll_t *h, int status, int events)
 		return;
 	if (n < 0) {
 		err_errno(&err, errno, "hearth-launcher");
-		err.code = ERR_UNAVAILABLE; /* it died: what became of the request is not known */
+		err.code =
+		    ERR_UNAVAILABLE; /* it died: what became of the request is not known */
 	} else if (n == 0) {
 		err_set(&err, ERR_UNAVAILABLE, "hearth-launcher ended in mid-request");
-	} else if (n != sizeof(r) || r.magic != LAUNCHER_MAGIC || r.version != LAUNCHER_VERSION) {
+	} else if (n != sizeof(r) || r.magic != LAUNCHER_MAGIC ||
+		   r.version != LAUNCHER_VERSION) {
 		err_set(&err, ERR_INTERNAL, "hearth-launcher is of another version");
 		err_hint(&err, "restart hearthd");
 	} else if (r.error != ERR_NONE) {
 		r.message[sizeof(r.message) - 1] = '\0';
-		err_set(&err, r.error > 0 && r.error < ERR_CODE_MAX ? (enum err_code)r.error : ERR_INTERNAL,
+		err_set(&err,
+		    r.error > 0 && r.error < ERR_CODE_MAX ? (enum err_code)r.error
+							  : ERR_INTERNAL,
 		    "%s", r.message);
 		finish(call, &r, &err);
 		start_waiting(c);
@@ -120,7 +124,8 @@ open_call(struct call *call, struct err *err)
 	int fd;
 
 	if (strlen(c->path) >= sizeof(sa.sun_path))
-		return err_set(err, ERR_INVALID, "%s: too long for a socket's path", c->path);
+		return err_set(
+		    err, ERR_INVALID, "%s: too long for a socket's path", c->path);
 	strcpy(sa.sun_path, c->path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -135,7 +140,8 @@ open_call(struct call *call, struct err *err)
 	forget_request(call);
 	if (uv_poll_init(c->loop, &call->poll, fd) != 0) {
 		close(fd);
-		return err_set(err, ERR_UNAVAILABLE, "hearth-launcher: no room in the event loop");
+		return err_set(
+		    err, ERR_UNAVAILABLE, "hearth-launcher: no room in the event loop");
 	}
 	call->poll.data = call;
 	call->fd = fd;
@@ -198,8 +204,8 @@ launcher_client_new(uv_loop_t *loop, const char *path)
 }
 
 void
-launcher_client_call(struct launcher_client *c, const struct launcher_request *q, launcher_reply_fn fn,
-    void *arg)
+launcher_client_call(struct launcher_client *c, const struct launcher_request *q,
+    launcher_reply_fn fn, void *arg)
 {
 	struct call *call = xnew(struct call);
 

@@ -129,7 +129,8 @@ machine_forget(struct lmachine *m)
 {
 	control_close(m->watch);
 	m->watch = NULL;
-	fail_pushes(m, m->l->closing ? ERR_CANCELLED : ERR_UNAVAILABLE, "the machine is gone");
+	fail_pushes(
+	    m, m->l->closing ? ERR_CANCELLED : ERR_UNAVAILABLE, "the machine is gone");
 	map_remove(&m->l->machines, m->id);
 	if (m->slot <= m->l->n_slots)
 		m->l->slots[m->slot] = 0;
@@ -151,7 +152,8 @@ heard(void *arg, char *text, size_t n)
 		m->ready = true;
 		sight(m, SIGHTING_READY, -1);
 	} else if (strncmp(text, "sessions ", 9) == 0) {
-		sight(m, m->ready ? SIGHTING_READY : SIGHTING_STARTING, (int)strtol(text + 9, NULL, 10));
+		sight(m, m->ready ? SIGHTING_READY : SIGHTING_STARTING,
+		    (int)strtol(text + 9, NULL, 10));
 	} else if (strcmp(text, "ok") == 0) {
 		push_confirmed(m, true, text);
 	} else if (strncmp(text, "error", 5) == 0) {
@@ -160,12 +162,14 @@ heard(void *arg, char *text, size_t n)
 }
 
 int
-local_control_path(struct local *l, const char *id, char *out, size_t size, struct err *err)
+local_control_path(
+    struct local *l, const char *id, char *out, size_t size, struct err *err)
 {
 	int n = snprintf(out, size, "%s/machines/%s/control.sock", l->runtime, id);
 
 	if (n < 0 || (size_t)n >= size)
-		return err_set(err, ERR_INVALID, "%s: too long for a socket's path", l->runtime);
+		return err_set(
+		    err, ERR_INVALID, "%s: too long for a socket's path", l->runtime);
 	return 0;
 }
 
@@ -236,15 +240,16 @@ launched(void *arg, const struct launcher_reply *r, bool last, const struct err 
 		else if (!m->ready)
 			sight(m, SIGHTING_STARTING, -1);
 	}
-	if (p->err.code != ERR_NONE && p->err.code != ERR_CANCELLED && m && r && r->error != ERR_NONE &&
-	    r->state == LAUNCHER_ABSENT) {
+	if (p->err.code != ERR_NONE && p->err.code != ERR_CANCELLED && m && r &&
+	    r->error != ERR_NONE && r->state == LAUNCHER_ABSENT) {
 		machine_forget(m); /* nothing was made: its slot is free */
 	}
 	local_answer(p);
 }
 
 int
-local_copy_field(char *to, size_t size, const char *from, const char *what, struct err *err)
+local_copy_field(
+    char *to, size_t size, const char *from, const char *what, struct err *err)
 {
 	size_t n = from ? strlen(from) : 0;
 
@@ -265,17 +270,22 @@ fill_create(struct launcher_request *q, const struct launch_spec *s, struct err 
 	q->lease_s = (uint64_t)s->lease_s;
 	if (local_copy_field(q->id, sizeof(q->id), s->token, "id", err) < 0 ||
 	    local_copy_field(q->image, sizeof(q->image), s->image, "image", err) < 0 ||
-	    local_copy_field(q->image_version, sizeof(q->image_version), s->image_version, "image version", err) <
-	        0 ||
-	    local_copy_field(q->hostname, sizeof(q->hostname), s->hostname, "hostname", err) < 0 ||
-	    local_copy_field(q->host_key, sizeof(q->host_key), s->host_key, "host key", err) < 0 ||
-	    local_copy_field(q->host_cert, sizeof(q->host_cert), s->host_cert, "host certificate", err) < 0)
+	    local_copy_field(q->image_version, sizeof(q->image_version), s->image_version,
+		"image version", err) < 0 ||
+	    local_copy_field(
+		q->hostname, sizeof(q->hostname), s->hostname, "hostname", err) < 0 ||
+	    local_copy_field(
+		q->host_key, sizeof(q->host_key), s->host_key, "host key", err) < 0 ||
+	    local_copy_field(q->host_cert, sizeof(q->host_cert), s->host_cert,
+		"host certificate", err) < 0)
 		return -1;
-	return local_copy_field(q->user_ca, sizeof(q->user_ca), s->user_ca, "user CA", err);
+	return local_copy_field(
+	    q->user_ca, sizeof(q->user_ca), s->user_ca, "user CA", err);
 }
 
 static void
-local_launch(struct provider *pr, const struct launch_spec *s, provider_launch_fn done, void *arg)
+local_launch(
+    struct provider *pr, const struct launch_spec *s, provider_launch_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct pending *p = local_pending_new(l, s->token, NULL, arg);
@@ -286,7 +296,8 @@ local_launch(struct provider *pr, const struct launch_spec *s, provider_launch_f
 	if (fill_create(&q, s, &p->err) < 0) {
 		local_answer_later(p);
 	} else if (!m && (q.slot = take_slot(l)) == 0) {
-		err_set(&p->err, ERR_NO_CAPACITY, "all %u addresses of the network are in use", l->n_slots);
+		err_set(&p->err, ERR_NO_CAPACITY,
+		    "all %u addresses of the network are in use", l->n_slots);
 		local_answer_later(p);
 	} else {
 		if (!m)
@@ -305,7 +316,8 @@ killed(void *arg, const struct launcher_reply *r, bool last, const struct err *e
 	struct pending *p = arg;
 	struct local *l = p->l;
 	struct lmachine *m = map_get(&l->machines, p->id);
-	struct sighting gone = {.token = p->id, .ref = p->id, .state = SIGHTING_GONE, .sessions = -1};
+	struct sighting gone = {
+	    .token = p->id, .ref = p->id, .state = SIGHTING_GONE, .sessions = -1};
 	char id[LAUNCHER_ID_MAX];
 	bool ok = err->code == ERR_NONE;
 
@@ -322,7 +334,8 @@ killed(void *arg, const struct launcher_reply *r, bool last, const struct err *e
 }
 
 static void
-local_terminate(struct provider *pr, const char *token, const char *ref, provider_done_fn done, void *arg)
+local_terminate(struct provider *pr, const char *token, const char *ref,
+    provider_done_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct pending *p = local_pending_new(l, token, done, arg);
@@ -341,8 +354,8 @@ local_terminate(struct provider *pr, const char *token, const char *ref, provide
 /* ---- deadline ---- */
 
 static void
-local_deadline(struct provider *pr, const char *token, const char *ref, int64_t seconds, const char *warning,
-    provider_done_fn done, void *arg)
+local_deadline(struct provider *pr, const char *token, const char *ref, int64_t seconds,
+    const char *warning, provider_done_fn done, void *arg)
 {
 	struct local *l = (struct local *)pr;
 	struct lmachine *m = map_get(&l->machines, token);
@@ -408,8 +421,8 @@ inventory_over(struct listing *g, const struct err *err)
 		    .token = r->id,
 		    .ref = r->id,
 		    .state = r->state == LAUNCHER_DEAD ? SIGHTING_DEAD
-		        : m && m->ready               ? SIGHTING_READY
-		                                      : SIGHTING_STARTING,
+			     : m && m->ready	       ? SIGHTING_READY
+						       : SIGHTING_STARTING,
 		    .address = r->address[0] ? r->address : NULL,
 		    .port = SSH_PORT,
 		    .sessions = -1,
@@ -433,7 +446,8 @@ listed(void *arg, const struct launcher_reply *r, bool last, const struct err *e
 			g->all = xrealloc(g->all, sizeof(*g->all) * (size_t)g->cap);
 		}
 		g->all[g->n] = *r;
-		g->all[g->n].id[sizeof(r->id) - 1] = g->all[g->n].address[sizeof(r->address) - 1] = '\0';
+		g->all[g->n].id[sizeof(r->id) - 1] =
+		    g->all[g->n].address[sizeof(r->address) - 1] = '\0';
 		adopt(g->l, &g->all[g->n]);
 		g->n++;
 	}
@@ -495,15 +509,17 @@ count_slots(const char *network, uint32_t *ret, struct err *err)
 	uint64_t n;
 
 	if (bits < 8 || bits > 30)
-		return err_set(err, ERR_INVALID, "network '%s': expected as in 10.213.0.0/16", network);
-	n = (1ull << (32 - bits)) / 2 - 2; /* a /31 each; the first and the last stay free */
+		return err_set(err, ERR_INVALID,
+		    "network '%s': expected as in 10.213.0.0/16", network);
+	n = (1ull << (32 - bits)) / 2 -
+	    2; /* a /31 each; the first and the last stay free */
 	*ret = n > LAUNCHER_SLOT_MAX ? LAUNCHER_SLOT_MAX : (uint32_t)n;
 	return 0;
 }
 
 int
-local_provider_open(const struct local_options *opt, const struct provider_env *env, struct provider **ret,
-    struct err *err)
+local_provider_open(const struct local_options *opt, const struct provider_env *env,
+    struct provider **ret, struct err *err)
 {
 	struct local *l;
 	uint32_t n = 0;

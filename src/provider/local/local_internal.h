@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PROVIDER_LOCAL_INTERNAL_H
-#define PROVIDER_LOCAL_INTERNAL_H
+#ifndef PROVIDER_LOCAL_LOCAL_INTERNAL_H
+#define PROVIDER_LOCAL_LOCAL_INTERNAL_H
 
 /* What the files of the local provider share: local.c has the machines, images.c the images, jobs.c what
    runs beside them (setup commands, first contact). */
@@ -20,11 +20,11 @@ struct local {
 	struct provider p;
 	struct provider_env env;
 	struct launcher_client *launcher;
-	char *runtime;       /* owned */
+	char *runtime;	     /* owned */
 	struct map machines; /* token → struct lmachine */
 	struct list images;
-	struct list jobs;    /* setups and contacts under way */
-	uint8_t *slots;      /* owned: used or not; [0] is never used */
+	struct list jobs; /* setups and contacts under way */
+	uint8_t *slots;	  /* owned: used or not; [0] is never used */
 	uint32_t n_slots, next_slot;
 	bool closing;
 };
@@ -40,7 +40,8 @@ struct pending {
 	struct timer timer;
 };
 
-struct pending *local_pending_new(struct local *l, const char *id, provider_done_fn done, void *arg);
+struct pending *local_pending_new(
+    struct local *l, const char *id, provider_done_fn done, void *arg);
 
 /* Answers with p->err, and frees. `arg` is the pending: fits a timer. */
 void local_answer(void *arg);
@@ -49,19 +50,22 @@ void local_answer(void *arg);
 void local_answer_later(struct pending *p);
 
 /* Copies a string into a field of a request; ERR_INVALID, naming `what`, if it does not fit. */
-int local_copy_field(char *to, size_t size, const char *from, const char *what, struct err *err) ERR_CHECK;
+int local_copy_field(
+    char *to, size_t size, const char *from, const char *what, struct err *err) ERR_CHECK;
 
 /* The path of a machine's control socket. */
-int local_control_path(struct local *l, const char *id, char *out, size_t size, struct err *err) ERR_CHECK;
+int local_control_path(
+    struct local *l, const char *id, char *out, size_t size, struct err *err) ERR_CHECK;
 
 /* Members of provider_ops; see provider.h. The _close ones end what is under way. */
 void local_image(struct provider *pr, const char *name);
-void local_image_build(struct provider *pr, const char *name, provider_done_fn done, void *arg);
-void local_image_remove(
-    struct provider *pr, const char *name, const char *version, provider_done_fn done, void *arg);
+void local_image_build(
+    struct provider *pr, const char *name, provider_done_fn done, void *arg);
+void local_image_remove(struct provider *pr, const char *name, const char *version,
+    provider_done_fn done, void *arg);
 void local_images_close(struct local *l);
-void local_setup(struct provider *pr, const char *token, const char *ref, const char *command,
-    int64_t timeout_ms, provider_setup_fn done, void *arg);
+void local_setup(struct provider *pr, const char *token, const char *ref,
+    const char *command, int64_t timeout_ms, provider_setup_fn done, void *arg);
 void local_contact(struct provider *pr, const char *token, const char *address, int port,
     provider_done_fn done, void *arg);
 void local_jobs_close(struct local *l);
