@@ -59,7 +59,8 @@ def ssh_into(ssh, *options):
 
 @contextlib.contextmanager
 def stock_sshd():
-    """Debian's sshd with Debian's configuration on a port of its own; yields the command of a stock client."""
+    """Debian's sshd with Debian's configuration on a port of its own, and a home as a new user has it: what this
+    host's own start of a shell costs is not sshd's. Yields the command of a stock client."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="hearth-bench-", dir="/run"))
     process = None
     try:
@@ -67,6 +68,7 @@ def stock_sshd():
             subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", home / f"host_{kind}"], check=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / "key"], check=True)
         shutil.copy(home / "key.pub", home / "authorized_keys")
+        shutil.copytree("/etc/skel", home / "home")
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
@@ -74,6 +76,7 @@ def stock_sshd():
         process = subprocess.Popen(
             ["/usr/sbin/sshd", "-D", "-e", "-f", "/usr/share/openssh/sshd_config", "-p", str(port),
              "-o", "ListenAddress=127.0.0.1", "-o", f"AuthorizedKeysFile={home}/authorized_keys", "-o", "PidFile=none",
+             "-o", f"SetEnv=HOME={home}/home",
              *[o for kind in ("rsa", "ecdsa", "ed25519") for o in ("-h", str(home / f"host_{kind}"))]],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
