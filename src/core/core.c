@@ -71,10 +71,13 @@ core_add_provider(struct core *c, const char *name, struct provider *p)
 
 	list_for_each_safe (pr, tmp, &c->providers, in_core)
 		if (strcmp(pr->name, name) == 0) {
-			if (p)
-				pr->p = p;
-			else
+			if (!p) {
 				provider_free(pr);
+				return;
+			}
+			pr->p = p;
+			pr->usd_per_hour = p->usd_per_hour;
+			pr->sees_death = p->sees_death;
 			return;
 		}
 }
@@ -209,7 +212,7 @@ machine_view(const struct cmachine *m)
 	return (struct machine_view){
 	    .m = &m->m,
 	    .last_seen_at = m->last_seen_ms ? clock_wall_ms(m->core->clock) -
-	            (m->pool->provider->p->sees_death && m->m.ended_at == 0 ? 0 : ago)
+	            (m->pool->provider->sees_death && m->m.ended_at == 0 ? 0 : ago)
 	                                    : 0,
 	};
 }

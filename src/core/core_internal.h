@@ -37,6 +37,8 @@ struct cprovider {
 	struct core *core;
 	char *name;
 	struct provider *p; /* owned */
+	double usd_per_hour;/* its own, which views need longer than it lives */
+	bool sees_death;
 	bool listed;        /* the start's inventory has come */
 	struct timer look;  /* next inventory */
 	struct map strays;  /* ref → struct stray: seen in the last inventory, not ours by the ledger */
@@ -293,7 +295,7 @@ void reservation_push_deadline(struct creservation *r);
 void reservation_plan_new(struct creservation *r);
 const struct plan *reservation_plan(void);
 void reservation_take(struct creservation *r, struct cmachine *m); /* begins the claim */
-void reservation_discard(struct creservation *r); /* not stored, not to be */
+void reservation_discard(struct creservation *r, const struct err *why); /* not stored, not to be */
 void reservation_let_go(struct creservation *r);  /* frees it if nothing holds it any more */
 
 /* ---- view.c ---- */

@@ -147,7 +147,7 @@ machine_healthy(const struct cmachine *m)
 {
 	/* never seen: it is in the store, and the start's inventory has not come */
 	return m->last_seen_ms &&
-	    (m->pool->provider->p->sees_death ||
+	    (m->pool->provider->sees_death ||
 	        clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS);
 }
 
@@ -173,7 +173,7 @@ machine_lease_s(const struct cpool *p)
 double
 machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at)
 {
-	double rate = p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->p->usd_per_hour;
+	double rate = p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->usd_per_hour;
 
 	return to_at > from_at ? rate * (double)(to_at - from_at) / 3600000.0 : 0;
 }

@@ -470,8 +470,9 @@ reservation_claim_failed(struct creservation *r, const struct err *err)
 
 /* Not stored, not to be: as if it had never been. */
 void
-reservation_discard(struct creservation *r)
+reservation_discard(struct creservation *r, const struct err *why)
 {
+	request_fail_waiters(r, why);
 	if (!list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE)
 		leave_line(r);
 	if (r->launching) {

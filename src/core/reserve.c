@@ -74,7 +74,7 @@ op_answer(struct reserve_op *op)
 
 			r->op = NULL;
 			if (!r->durable && r->r.state != RESERVATION_ENDED)
-				reservation_discard(r);
+				reservation_discard(r, &op->err);
 			else if (r->r.state != RESERVATION_ENDED)
 				reservation_end(r, END_CANCELLED, NULL);
 			else
