@@ -189,8 +189,12 @@ open_directories(struct launcher *l, const struct options *o, struct err *err)
 	    dir_open_at(l->state_fd, "machines", 0711, &l->machines_fd, err) < 0 ||
 	    dir_open_at(l->state_fd, "slots", 0700, &l->slots_fd, err) < 0 ||
 	    dir_open_at(l->state_fd, "trash", 0700, &l->trash_fd, err) < 0 ||
-	    dir_open_at(l->state_fd, "images", 0755, &l->images_fd, err) < 0)
+	    dir_open_at(l->state_fd, "images", 0700, &l->images_fd, err) < 0)
 		return -1;
+	/* An image holds files of uid 1000 and programs with set-user-id, which on the host are somebody
+	   to write to and root to run: nobody may get there. An earlier version made it 0755. */
+	if (fchmod(l->images_fd, 0700) < 0)
+		return err_errno(err, errno, "close the directory of images");
 	if (dir_open_at(AT_FDCWD, o->runtime, 0755, &runtime, err) < 0)
 		return -1;
 	return dir_open_at(runtime, "machines", 0711, &l->runtime_fd, err);

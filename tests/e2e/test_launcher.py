@@ -91,6 +91,17 @@ def test_the_sockets_belong_to_whom_they_should(launcher, machine):
     assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
 
 
+def test_no_user_of_the_host_gets_into_an_image(launcher):
+    """Its files of uid 1000 are some user's of the host, who could put a program where every machine's user
+    runs it, and its set-user-id programs are the host's root's. The directory was open before the launcher came."""
+    home = os.path.join(launcher.state, "images/debian/v1/home/dev")
+    assert os.stat(home).st_uid == 1000
+    for path in (home, home + "/.bashrc", home + "/../../usr/bin/sudo"):
+        tried = subprocess.run(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "stat", path],
+                               capture_output=True, text=True)
+        assert "Permission denied" in tried.stderr, path
+
+
 def test_create_again_is_the_same_machine(launcher, machine):
     first = launcher.list()[machine]
     again = launcher.create(machine, 1)
