@@ -61,7 +61,8 @@ add_link_up(struct netlink *b, int index)
 }
 
 /* The host's end forwards whatever the default for new interfaces is, and answers ARP for
-   its own address alone. 127/8 may come in only where the firewall sends DNS there. */
+   its own address alone, asked by the machine's own: it remembers whom it answers, in a
+   table of a thousand for all of the host. 127/8 may come in only where the firewall sends DNS there. */
 static void
 add_host_settings(struct netlink *b, bool dns_on_loopback)
 {
@@ -70,7 +71,7 @@ add_host_settings(struct netlink *b, bool dns_on_loopback)
 	struct nlattr *conf = mnl_attr_nest_start(b->last, IFLA_INET_CONF);
 
 	mnl_attr_put_u32(b->last, IPV4_DEVCONF_FORWARDING, 1);
-	mnl_attr_put_u32(b->last, IPV4_DEVCONF_ARP_IGNORE, 1);
+	mnl_attr_put_u32(b->last, IPV4_DEVCONF_ARP_IGNORE, 2);
 	mnl_attr_put_u32(b->last, IPV4_DEVCONF_SEND_REDIRECTS, 0);
 	mnl_attr_put_u32(b->last, IPV4_DEVCONF_ACCEPT_REDIRECTS, 0);
 	mnl_attr_put_u32(b->last, IPV4_DEVCONF_ROUTE_LOCALNET, dns_on_loopback);

@@ -251,6 +251,30 @@ def test_spoofed_source(net, source):
             assert heard(seen)
 
 
+def who_has(lab, sources):
+    """Asks the host's end by ARP, once as each of `sources`."""
+    mac = bytes.fromhex(lab.sh("a", "cat /sys/class/net/eth0/address").strip().replace(":", ""))
+    with lab.open_socket("a", socket.AF_PACKET, socket.SOCK_RAW, 0) as s:
+        s.bind(("eth0", 0))
+        for source in sources:
+            s.send(b"\xff" * 6 + mac + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac +
+                   socket.inet_aton(source) + bytes(6) + socket.inet_aton(GATEWAY_A))
+
+
+def test_arp_fills_no_table_of_the_host(net):
+    """The table is one for all namespaces: full, the host finds no new neighbour in its own network."""
+    strangers = ["10.99.0.%d" % i for i in range(1, 100)]
+
+    def known():
+        return set(net.ip("host", "neigh show dev hth0ad50003").split()) & {A, *strangers}
+
+    who_has(net, [*strangers, A])
+    assert known() == {A}
+    net.sh("host", "echo 1 >/proc/sys/net/ipv4/conf/hth0ad50003/arp_ignore")
+    who_has(net, strangers)
+    assert len(known()) == 100
+
+
 def test_ipv6_that_a_machine_brought_up_itself(net):
     for name, interface, address in (("host", "hth0ad50003", "fd00:1::1"), ("a", "eth0", "fd00:1::2")):
         net.sh(name, f"echo 0 >/proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
