@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,9 +87,24 @@ set_up_directories(void)
 
 	umask(022);
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		struct stat st;
+
 		mkdir(dirs[i].path, dirs[i].mode);
-		chmod(dirs[i].path, dirs[i].mode);
+		/* right already, as a rule: a chmod would copy the directory into the upper layer */
+		if (stat(dirs[i].path, &st) < 0 || (st.st_mode & 07777) != dirs[i].mode)
+			chmod(dirs[i].path, dirs[i].mode);
 	}
+}
+
+/* What whoever started us ignores would be ignored by every process of the machine. By the system call, for
+   libc keeps some signals to itself. */
+static void
+default_signals(void)
+{
+	static const unsigned long dfl[8]; /* the kernel's struct sigaction, all zero */
+
+	for (int s = 1; s <= 64; s++)
+		syscall(SYS_rt_sigaction, s, dfl, NULL, 8);
 }
 
 static int
@@ -100,6 +116,7 @@ take_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
+	default_signals();
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)

@@ -24,11 +24,14 @@ struct job {
 	provider_done_fn contact_done;
 	void *arg;
 	int64_t ends_ms; /* of a setup: when its time is up */
+	struct timer refusal; /* a setup that could not begin is answered by it */
+	struct err err;
 };
 
 static void
 job_free(struct job *j)
 {
+	timer_off(&j->refusal);
 	list_remove(&j->in_local);
 	buf_fini(&j->output);
 	free(j);
@@ -70,20 +73,12 @@ setup_heard(void *arg, char *text, size_t n)
 	}
 }
 
-struct refusal {
-	struct timer timer;
-	struct err err;
-	provider_setup_fn done;
-	void *arg;
-};
-
 static void
 refuse_setup(void *arg)
 {
-	struct refusal *r = arg;
+	struct job *j = arg;
 
-	r->done(r->arg, -1, "", &r->err);
-	free(r);
+	setup_over(j, -1, &j->err);
 }
 
 void
@@ -114,11 +109,9 @@ local_setup(struct provider *pr, const char *token, const char *ref, const char 
 			return;
 		control_close(j->control);
 	}
-	struct refusal *r = xnew(struct refusal);
-
-	*r = (struct refusal){.err = err, .done = done, .arg = arg};
-	timer_set(l->env.clock, &r->timer, 0, refuse_setup, r);
-	job_free(j);
+	j->control = NULL;
+	j->err = err;
+	timer_set(l->env.clock, &j->refusal, 0, refuse_setup, j);
 }
 
 static void

@@ -26,6 +26,7 @@ struct lmachine {
 	uint32_t slot;
 	char address[16];
 	bool ready;
+	struct timer death;
 	bool ending; /* a KILL is on its way: its end is no news */
 };
 
@@ -199,6 +200,7 @@ local_pending_new(struct local *l, const char *id, provider_done_fn done, void *
 	struct pending *p = xnew(struct pending);
 
 	p->l = l;
+	list_init(&p->in_later);
 	(void)snprintf(p->id, sizeof(p->id), "%s", id);
 	p->done = done;
 	p->arg = arg;
@@ -210,6 +212,8 @@ local_answer(void *arg)
 {
 	struct pending *p = arg;
 
+	timer_off(&p->timer);
+	list_remove(&p->in_later);
 	if (p->launched)
 		p->launched(p->arg, p->err.code == ERR_NONE ? p->id : NULL, &p->err);
 	else
@@ -220,6 +224,7 @@ local_answer(void *arg)
 void
 local_answer_later(struct pending *p)
 {
+	list_push_back(&p->l->later, &p->in_later);
 	timer_set(p->l->env.clock, &p->timer, 0, local_answer, p);
 }
 
@@ -354,6 +359,33 @@ local_terminate(struct provider *pr, const char *token, const char *ref,
 /* ---- deadline ---- */
 
 static void
+sight_death(void *arg)
+{
+	struct lmachine *m = arg;
+
+	if (!m->watch && !m->ending)
+		sight(m, SIGHTING_DEAD, -1);
+}
+
+static void
+give_up_connection(struct lmachine *m, const struct err *err)
+{
+	control_close(m->watch);
+	m->watch = NULL;
+	while (!list_empty(&m->pushes)) {
+		struct push *push = list_entry(m->pushes.next, struct push, in_machine);
+		struct pending *p = local_pending_new(m->l, m->id, push->done, push->arg);
+
+		p->err = *err;
+		local_answer_later(p);
+		list_remove(&push->in_machine);
+		free(push);
+	}
+	if (watch(m, &(struct err){0}) < 0)
+		timer_set(m->l->env.clock, &m->death, 0, sight_death, m);
+}
+
+static void
 local_deadline(struct provider *pr, const char *token, const char *ref, int64_t seconds,
     const char *warning, provider_done_fn done, void *arg)
 {
@@ -381,8 +413,9 @@ local_deadline(struct provider *pr, const char *token, const char *ref, int64_t 
 		if (control_send(m->watch, text, &err) == 0)
 			return;
 	}
-	/* the connection's end, which is on its way, answers */
+	/* It is gone, which its end will tell, or does not read: a new connection starts afresh. */
 	log_debug("machine %s: %s", token, err.msg);
+	give_up_connection(m, &err);
 }
 
 /* ---- inventory ---- */
@@ -478,6 +511,8 @@ local_close(struct provider *pr)
 	l->closing = true;
 	launcher_client_close(l->launcher);
 	local_jobs_close(l);
+	while (!list_empty(&l->later))
+		local_answer(list_entry(l->later.next, struct pending, in_later));
 	while ((m = map_next(&l->machines, &at)))
 		machine_forget(m);
 	local_images_close(l);
@@ -536,6 +571,7 @@ local_provider_open(const struct local_options *opt, const struct provider_env *
 	l->next_slot = 1;
 	list_init(&l->images);
 	list_init(&l->jobs);
+	list_init(&l->later);
 	*ret = &l->p;
 	return 0;
 }

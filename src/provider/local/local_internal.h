@@ -23,7 +23,10 @@ struct local {
 	char *runtime;	     /* owned */
 	struct map machines; /* token → struct lmachine */
 	struct list images;
-	struct list jobs; /* setups and contacts under way */
+	struct list later;   /* struct pending: answers of what was never asked */
+	struct list jobs;     /* setups and contacts under way */
+	struct list launches; /* under way: struct pending */
+	struct list kills;    /* that wait for a launch's end: struct pending */
 	uint8_t *slots;	  /* owned: used or not; [0] is never used */
 	uint32_t n_slots, next_slot;
 	bool closing;
@@ -32,11 +35,13 @@ struct local {
 /* A call under way whose answer is one `done` or `launched`. */
 struct pending {
 	struct local *l;
+	struct list in_local; /* launches or kills */
 	char id[LAUNCHER_ID_MAX];
 	provider_done_fn done;
 	provider_launch_fn launched;
 	void *arg;
 	struct err err;
+	struct list in_later; /* answers that wait for the loop */
 	struct timer timer;
 };
 
