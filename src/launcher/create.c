@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -191,6 +192,28 @@ make_cgroups(struct creation *c, struct err *err)
 	return cgroup_create(&c->l->cgroups, c->q->id, &limits, &c->cgroup_fd, err);
 }
 
+/* clone3() by the machine's own root: who makes a user namespace is charged for all that is counted by
+   user in it, such as inotify instances, of which nobody has more than 128. Were it the host's root, one
+   machine could leave the host's services without any. */
+static long
+clone_as(uid_t owner, const struct clone_args *args)
+{
+	cap_t caps = cap_get_proc();
+	long pid = -1;
+	int saved;
+
+	if (caps && seteuid(owner) == 0 && cap_set_proc(caps) == 0)
+		pid = syscall(SYS_clone3, args, sizeof(*args));
+	if (pid == 0)
+		return 0;
+	saved = errno;
+	if (seteuid(0) < 0)
+		_exit(1); /* cannot be: it is still our real user */
+	cap_free(caps);
+	errno = saved;
+	return pid;
+}
+
 /* The machine's first process, in all its namespaces but the cgroup one. */
 static int
 start_process(struct creation *c, struct err *err)
@@ -207,7 +230,7 @@ start_process(struct creation *c, struct err *err)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(err, errno, "start the machine's first process");
-	pid = syscall(SYS_clone3, &args, sizeof(args));
+	pid = clone_as(c->root, &args);
 	if (pid == 0) {
 		int close_fds[] = {pair[0], c->machine_fd, c->image_fd, -1, -1};
 		struct inside in = {

@@ -200,9 +200,8 @@ set_up_files(uint64_t memory_bytes)
 		make_read_only(read_only[i]);
 }
 
-/* The root mount arrives as a descriptor, so that no path of the host is needed here. Root inside is
-   nobody on the host, but until the user changes we are still the host's root without its powers:
-   enough to enter any directory that root owns. */
+/* The root mount arrives as a descriptor, so that no path of the host is needed here but what everybody
+   may enter: we have never been more than the machine's own root, who is nobody on the host. */
 static void
 enter_root(int root)
 {

@@ -165,6 +165,21 @@ def test_the_processor_has_its_limit(launcher, machine):
     assert used < 1.5 * 0.2 * 1.5
 
 
+def test_what_the_kernel_counts_by_user_is_not_taken_from_the_hosts_root(launcher, machine):
+    """A user has 128 inotify instances, whatever user namespace they are in; the host's services need theirs."""
+    take = ("import ctypes, sys, time\nn = 0\nwhile n < 1000 and ctypes.CDLL(None).inotify_init() >= 0: n += 1\n"
+            "print(n, flush=True)\nif len(sys.argv) > 1: time.sleep(60)")
+    command = launcher.keys.ssh_command(launcher, machine) + ["sudo python3 -c '%s' hold" % take]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as p:
+        try:
+            with open("/proc/sys/fs/inotify/max_user_instances") as f:
+                assert int(p.stdout.readline()) == int(f.read())
+            left = subprocess.run(["/usr/bin/python3", "-c", take], capture_output=True, text=True, check=True)
+            assert int(left.stdout) > 0
+        finally:
+            p.kill()
+
+
 def test_without_a_limit_the_processor_is_free(launcher, probe):
     name = start(launcher, probe, 3)
     try:
