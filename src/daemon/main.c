@@ -96,10 +96,10 @@ main(int argc, char **argv)
 		return complain(&err);
 	if (!check)
 		return serve(config, path);
-	printf(
-	    "%s: in order, %d providers, %d pools\nstate: %s\nsocket: %s\nruntime: %s\n",
+	printf("%s: in order, %d providers, %d pools\nstate: %s\nsocket: %s\nruntime: "
+	       "%s\nuser: %s\n",
 	    path, config->n_providers, config->n_pools, config->state, config->socket,
-	    config->runtime);
+	    config->runtime, config->user);
 	config_free(config);
 	return 0;
 }

@@ -59,7 +59,7 @@ def test_check_says_what_is_in_force(daemons):
     d = daemons()
     out = subprocess.run([program("hearthd"), "--config", str(d.config), "--check"], capture_output=True, text=True)
     assert out.returncode == 0 and out.stderr == ""
-    assert f"state: {d.state}\nsocket: {d.socket}\nruntime: {d.runtime}\n" in out.stdout
+    assert f"state: {d.state}\nsocket: {d.socket}\nruntime: {d.runtime}\nuser: hearth\n" in out.stdout
 
 
 def test_missing_and_unreadable_configuration(daemons):
