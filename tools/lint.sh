@@ -55,7 +55,7 @@ too_long()
 {
 	for f in $(list 'src/*.c' 'src/*.h'); do
 		n=$(wc -l <"$f")
-		[ "$n" -le 700 ] || say "$f: $n lines"
+		[ "$n" -le 800 ] || say "$f: $n lines"
 	done
 }
 
@@ -70,7 +70,7 @@ guards()
 expect_none 'functions that STYLE.md bans' "$(banned)"
 expect_none 'files without an SPDX line' "$(without_spdx)"
 expect_none 'headers that do not say what they are for' "$(headers_without_purpose)"
-expect_none 'files over 700 lines' "$(too_long)"
+expect_none 'files over 800 lines' "$(too_long)"
 expect_none 'include guards' "$(guards)"
 # shellcheck disable=SC2046
 expect_none 'blanks at the end of a line' \
