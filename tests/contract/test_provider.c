@@ -127,6 +127,31 @@ test_terminate_while_starting(void **state)
 	assert_int_equal(provider_fixture_inventory(&fx), 0);
 }
 
+#define AT_ONCE 8
+
+/* Ended before its launch is answered: nothing comes of it, whichever of the two the provider does first. */
+static void
+test_terminate_while_launching(void **state)
+{
+	struct id tokens[AT_ONCE];
+	struct answer launched[AT_ONCE] = {0}, ended[AT_ONCE] = {0};
+
+	for (int i = 0; i < AT_ONCE; i++) {
+		tokens[i] = id_new('m');
+		provider_fixture_start_launch(&fx, tokens[i].s, 600, &launched[i]);
+	}
+	for (int i = 0; i < AT_ONCE; i++)
+		fx.provider->ops->terminate(fx.provider, tokens[i].s, NULL,
+		    provider_fixture_on_done, &ended[i]);
+	for (int i = 0; i < AT_ONCE; i++) {
+		provider_fixture_wait_answer(&fx, &launched[i]);
+		provider_fixture_wait_answer(&fx, &ended[i]);
+		assert_int_equal(ended[i].err.code, ERR_NONE);
+		provider_fixture_await(&fx, tokens[i].s, SIGHTING_GONE);
+	}
+	assert_int_equal(provider_fixture_inventory(&fx), 0);
+}
+
 /* A machine ends by itself when its deadline comes, with nobody doing anything. */
 static void
 test_deadline(void **state)
@@ -311,6 +336,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_terminate, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_terminate_while_starting, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_terminate_while_launching, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_lease, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_setup, setup, teardown),

@@ -200,6 +200,7 @@ local_pending_new(struct local *l, const char *id, provider_done_fn done, void *
 	struct pending *p = xnew(struct pending);
 
 	p->l = l;
+	list_init(&p->in_local);
 	list_init(&p->in_later);
 	(void)snprintf(p->id, sizeof(p->id), "%s", id);
 	p->done = done;
@@ -228,6 +229,99 @@ local_answer_later(struct pending *p)
 	timer_set(p->l->env.clock, &p->timer, 0, local_answer, p);
 }
 
+/* ---- terminate ---- */
+
+static void
+killed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct pending *p = arg;
+	struct local *l = p->l;
+	struct lmachine *m = map_get(&l->machines, p->id);
+	struct sighting gone = {
+	    .token = p->id, .ref = p->id, .state = SIGHTING_GONE, .sessions = -1};
+	char id[LAUNCHER_ID_MAX];
+	bool ok = err->code == ERR_NONE;
+
+	p->err = *err;
+	if (m && ok)
+		machine_forget(m);
+	else if (m)
+		m->ending = false;
+	memcpy(id, p->id, sizeof(id));
+	gone.token = gone.ref = id;
+	local_answer(p);
+	if (ok)
+		l->env.sighting(l->env.arg, &gone);
+}
+
+static void
+kill_now(struct pending *p)
+{
+	struct launcher_request q = {.op = LAUNCHER_KILL};
+
+	if (p->l->closing) {
+		err_set(&p->err, ERR_CANCELLED, "closing");
+		local_answer(p);
+		return;
+	}
+	memcpy(q.id, p->id, sizeof(q.id));
+	launcher_client_call(p->l->launcher, &q, killed, p);
+}
+
+static bool
+is_launching(const struct local *l, const char *id)
+{
+	const struct pending *p;
+
+	list_for_each (p, &l->launches, in_local)
+		if (strcmp(p->id, id) == 0)
+			return true;
+	return false;
+}
+
+/* The launcher serves many requests at once: a KILL could overtake the CREATE that it is to undo. */
+static void
+local_terminate(struct provider *pr, const char *token, const char *ref,
+    provider_done_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct pending *p = local_pending_new(l, token, done, arg);
+	struct lmachine *m = map_get(&l->machines, token);
+
+	if (strlen(token) >= sizeof(p->id)) {
+		err_set(&p->err, ERR_INVALID, "id: too long");
+		local_answer_later(p);
+		return;
+	}
+	if (m)
+		m->ending = true;
+	if (is_launching(l, token))
+		list_push_back(&l->kills, &p->in_local);
+	else
+		kill_now(p);
+}
+
+static void
+kill_those_waiting(struct local *l, const char *id)
+{
+	struct pending *p, *tmp;
+	struct list now;
+
+	if (is_launching(l, id))
+		return;
+	list_init(&now);
+	list_for_each_safe (p, tmp, &l->kills, in_local)
+		if (strcmp(p->id, id) == 0) {
+			list_remove(&p->in_local);
+			list_push_back(&now, &p->in_local);
+		}
+	while (!list_empty(&now)) {
+		p = list_entry(now.next, struct pending, in_local);
+		list_remove(&p->in_local);
+		kill_now(p);
+	}
+}
+
 /* ---- launch ---- */
 
 static void
@@ -236,6 +330,7 @@ launched(void *arg, const struct launcher_reply *r, bool last, const struct err 
 	struct pending *p = arg;
 	struct local *l = p->l;
 	struct lmachine *m = map_get(&l->machines, p->id);
+	char id[LAUNCHER_ID_MAX];
 
 	p->err = *err;
 	if (err->code == ERR_NONE && m) {
@@ -249,7 +344,10 @@ launched(void *arg, const struct launcher_reply *r, bool last, const struct err 
 	    r->error != ERR_NONE && r->state == LAUNCHER_ABSENT) {
 		machine_forget(m); /* nothing was made: its slot is free */
 	}
+	memcpy(id, p->id, sizeof(id));
+	list_remove(&p->in_local);
 	local_answer(p);
+	kill_those_waiting(l, id);
 }
 
 int
@@ -308,52 +406,10 @@ local_launch(
 		if (!m)
 			m = machine_new(l, s->token, q.slot);
 		q.slot = m->slot;
+		list_push_back(&l->launches, &p->in_local);
 		launcher_client_call(l->launcher, &q, launched, p);
 	}
 	explicit_bzero(&q, sizeof(q));
-}
-
-/* ---- terminate ---- */
-
-static void
-killed(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
-{
-	struct pending *p = arg;
-	struct local *l = p->l;
-	struct lmachine *m = map_get(&l->machines, p->id);
-	struct sighting gone = {
-	    .token = p->id, .ref = p->id, .state = SIGHTING_GONE, .sessions = -1};
-	char id[LAUNCHER_ID_MAX];
-	bool ok = err->code == ERR_NONE;
-
-	p->err = *err;
-	if (m && ok)
-		machine_forget(m);
-	else if (m)
-		m->ending = false;
-	memcpy(id, p->id, sizeof(id));
-	gone.token = gone.ref = id;
-	local_answer(p);
-	if (ok)
-		l->env.sighting(l->env.arg, &gone);
-}
-
-static void
-local_terminate(struct provider *pr, const char *token, const char *ref,
-    provider_done_fn done, void *arg)
-{
-	struct local *l = (struct local *)pr;
-	struct pending *p = local_pending_new(l, token, done, arg);
-	struct lmachine *m = map_get(&l->machines, token);
-	struct launcher_request q = {.op = LAUNCHER_KILL};
-
-	if (local_copy_field(q.id, sizeof(q.id), token, "id", &p->err) < 0) {
-		local_answer_later(p);
-		return;
-	}
-	if (m)
-		m->ending = true;
-	launcher_client_call(l->launcher, &q, killed, p);
 }
 
 /* ---- deadline ---- */
@@ -571,6 +627,8 @@ local_provider_open(const struct local_options *opt, const struct provider_env *
 	l->next_slot = 1;
 	list_init(&l->images);
 	list_init(&l->jobs);
+	list_init(&l->launches);
+	list_init(&l->kills);
 	list_init(&l->later);
 	*ret = &l->p;
 	return 0;
