@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -470,8 +471,20 @@ lock_fresh(struct creation *c, bool *ret_alive, struct err *err)
 	return 0;
 }
 
+/* Asked with the lock held: a daemon that died before we had it may be followed by one whose KILL of
+   this id came first and found nothing; one that dies later is followed by a KILL that waits for us. */
+static int
+is_still_wanted(int requester, struct err *err)
+{
+	struct pollfd p = {.fd = requester, .events = POLLRDHUP};
+
+	if (poll(&p, 1, 0) > 0)
+		return err_set(err, ERR_CANCELLED, "the peer went away");
+	return 0;
+}
+
 int
-create_machine(const struct launcher *l, const struct launcher_request *q,
+create_machine(const struct launcher *l, const struct launcher_request *q, int requester,
     struct launcher_reply *reply, struct err *err)
 {
 	struct creation c = {.l = l,
@@ -495,7 +508,9 @@ create_machine(const struct launcher *l, const struct launcher_request *q,
 		c.record.created_at_ms = (uint64_t)clock_real_wall_ms();
 		memcpy(c.record.boot_id, l->boot_id, sizeof(c.record.boot_id));
 		memcpy(c.record.image, q->image, sizeof(c.record.image));
-		rc = create_steps(&c, err) < 0 ? undo(&c, err) : 0;
+		rc = is_still_wanted(requester, err) < 0 || create_steps(&c, err) < 0
+			 ? undo(&c, err)
+			 : 0;
 	}
 	if (rc == 0)
 		reply_from_record(l, q->id, &c.record, true, reply);

@@ -19,9 +19,10 @@
 
 /* Fills in the reply; after an error, at least whether anything is left. The request has been checked. Idempotent: a machine that lives is answered with
    as it is; what is left of a dead one of the same id is removed first. Ends up in another working
-   directory: for a disposable process. */
+   directory: for a disposable process. ERR_CANCELLED, and nothing is made, when `requester`, the connection
+   that the request came by, has lost its other end before this has the machine to itself. */
 ERR_CHECK int create_machine(const struct launcher *l, const struct launcher_request *q,
-    struct launcher_reply *reply, struct err *err);
+    int requester, struct launcher_reply *reply, struct err *err);
 
 /* Fills in what the record says of a machine. */
 void reply_from_record(const struct launcher *l, const char *id, const struct record *r,

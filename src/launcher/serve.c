@@ -64,7 +64,7 @@ send_reply(int connection, const struct launcher_reply *r, int fd)
 static int
 serve_create(struct service *s, struct err *err)
 {
-	return create_machine(s->l, s->q, &s->reply, err);
+	return create_machine(s->l, s->q, s->connection, &s->reply, err);
 }
 
 static int
