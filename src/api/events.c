@@ -20,6 +20,7 @@
 #define PAGE 500
 #define BACKLOG_LOW (128 << 10) /* no further page above this */
 #define PAUSE_MS 20
+#define STREAMS_MAX 64 /* of one user: each may keep a megabyte for a slow reader */
 
 enum stream_state {
 	STREAM_READING, /* waits here for a page from the store */
@@ -172,6 +173,20 @@ resume_from(struct call *call, int64_t *ret_since, struct err *err)
 	return 0;
 }
 
+static int
+check_count(const struct call *call, struct err *err)
+{
+	const struct stream *s;
+	int n = 0;
+
+	list_for_each (s, &call->api->streams, link)
+		n += s->who.uid == call->caller.uid;
+	if (n < STREAMS_MAX || call->caller.uid == 0)
+		return 0;
+	err_set(err, ERR_RATE_LIMITED, "you follow the events %d times already", n);
+	return err_hint(err, "end one, or share it");
+}
+
 void
 handle_events(struct call *call)
 {
@@ -184,7 +199,7 @@ handle_events(struct call *call)
 	int64_t since;
 	struct err err;
 
-	if (resume_from(call, &since, &err) < 0) {
+	if (check_count(call, &err) < 0 || resume_from(call, &since, &err) < 0) {
 		call_fail(call, &err);
 		return;
 	}

@@ -28,6 +28,7 @@ struct store;
 
 #define CORE_KEYS_MAX 16   /* public keys a reservation may have */
 #define CORE_COUNT_MAX 1000 /* of one `--count` */
+#define CORE_WAITING_MAX 1000 /* without a machine at a time, of one user who is no operator, per pool */
 
 struct core_options {
 	struct clock *clock;          /* borrowed, as all that follows */

@@ -235,6 +235,25 @@ capacity(struct cpool *p, bool no_warm, const char **ret_why)
 	return n;
 }
 
+/* Each costs memory, and a place in everybody's line, for as long as its owner likes. */
+static bool
+too_many_wait(struct reserve_op *op)
+{
+	const struct creservation *r;
+	int mine = 0;
+
+	if (op->who.operator_ || op->pool->n_waiting + op->count <= CORE_WAITING_MAX)
+		return false;
+	list_for_each (r, &op->pool->waiting, in_pool)
+		mine += r->r.uid == op->who.uid;
+	if (mine + op->count <= CORE_WAITING_MAX)
+		return false;
+	err_set(&op->err, ERR_RATE_LIMITED, "%d of your reservations wait for pool '%s': %d is the most", mine,
+	    op->pool->p.name, CORE_WAITING_MAX);
+	err_hint(&op->err, "wait until some are served, or cancel some");
+	return true;
+}
+
 /* For a ready machine, that is: who asked for a cold launch stands in nobody's way. */
 static bool
 others_wait(const struct cpool *p)
@@ -259,7 +278,7 @@ op_go(struct reserve_op *op)
 		core_defer(op->core, op_fail, op);
 		return;
 	}
-	if (name_taken(op)) {
+	if (name_taken(op) || too_many_wait(op)) {
 		core_defer(op->core, op_fail, op);
 		return;
 	}

@@ -23,6 +23,7 @@
 #define SWEEP_MS 1000
 #define BODY_SWEEPS 30	 /* a request must have arrived by then */
 #define GROUPS_MAX 65536 /* the kernel's NGROUPS_MAX */
+#define ROOT_SHARE 16	 /* of all connections, this part is kept for root */
 
 struct user {
 	struct list link; /* server.users */
@@ -146,7 +147,8 @@ admit(struct http_server *s, int fd)
 	u = user_of(s, uid);
 	u->n++;
 	s->n_connections++;
-	if (s->n_connections > s->opt.max_connections ||
+	if (s->n_connections > s->opt.max_connections -
+				   (uid ? s->opt.max_connections / ROOT_SHARE : 0) ||
 	    (uid != 0 && u->n > s->opt.max_connections_per_user)) {
 		user_leave(s, uid);
 		free(peer);

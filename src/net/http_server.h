@@ -10,8 +10,8 @@
  * answer that comes late finds nobody and does no harm. One who closes their sending side
  * alone while they wait is hung up on: libmicrohttpd takes it for the end.
  *
- * What is bounded: connections in all and per user (429, closed), request line and
- * headers (431), body (the handler is told; the connection is closed after its answer),
+ * What is bounded: connections in all, a sixteenth of which is for root alone, and per
+ * user (429, closed), request line and headers (431), body (the handler is told; the connection is closed after its answer),
  * time for a request to arrive, time of an idle connection, and what a stream keeps for a
  * slow reader (dropped).
  */

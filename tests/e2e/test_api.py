@@ -609,6 +609,55 @@ print(out.decode())
     assert r["id"] not in text and "secret-name" not in text
 
 
+@pytest.mark.root
+def test_event_streams_of_one_user_are_bounded(daemon):
+    """Each may keep a megabyte of the daemon's; another user has theirs all the same."""
+    code = AS_ANOTHER.split("with Client")[0] + """
+import socket
+held = []
+for i in range(65):
+    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2])
+    s.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
+    held.append(s)
+    print(s.recv(100).decode().split()[1])
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), str(daemon.socket)], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+        statuses = [p.stdout.readline().strip() for _ in range(65)]
+        assert statuses == ["200"] * 64 + ["429"]
+        Events(daemon).close()
+        p.stdin.close()
+
+
+@pytest.mark.root
+def test_users_together_cannot_lock_root_out(daemon):
+    """All connections that two users may have, idle; as it is without the part that is root's, they had them all."""
+    code = """
+import os, resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+uid = int(sys.argv[1])
+os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+held = []
+for i in range(2048):
+    s = socket.socket(socket.AF_UNIX); s.settimeout(10)
+    while s.connect_ex(sys.argv[2]) != 0:
+        time.sleep(0.001)
+    held.append(s)
+held[-1].sendall(b"GET /v1/health HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
+print(held[-1].recv(100).decode().split()[1], flush=True)
+sys.stdin.read()
+"""
+    users = [subprocess.Popen([sys.executable, "-c", code, str(uid), str(daemon.socket)], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) for uid in (12345, 12346)]
+    try:
+        assert "429" in [p.stdout.readline().strip() for p in users]
+        assert daemon.client().get("/v1/health").status == 200
+    finally:
+        for p in users:
+            p.communicate("", timeout=30)
+
+
 @pytest.mark.soak
 @pytest.mark.seconds(60)
 def test_events_heartbeat(daemon):

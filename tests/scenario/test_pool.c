@@ -340,6 +340,39 @@ group_fails_together(void **state)
 	world_fini(&w);
 }
 
+/* Nobody can fill the line, and memory, for all: a user's part of it is bounded, and another user's is not
+   taken by it. */
+static void
+line_is_bounded_for_a_user(void **state)
+{
+	struct world w;
+	struct answer a = {0};
+	struct reserve_request req = world_request();
+	int waiting = 0;
+
+	world_init(&w);
+	w.pools[0].running = 0;
+	w.pools[0].max = 50;
+	w.options.launch_ms = 3600 * 1000;
+	world_start(&w);
+	for (req.count = 50; waiting < CORE_WAITING_MAX; waiting += req.count) {
+		world_reserve(&w, &alice, req, &a);
+		assert_int_equal(a.err.code, ERR_NONE);
+		answer_fini(&a);
+	}
+	req.count = 1;
+	world_reserve(&w, &alice, req, &a);
+	assert_int_equal(a.err.code, ERR_RATE_LIMITED);
+	answer_fini(&a);
+	world_reserve(&w, &bob, req, &a);
+	assert_int_equal(a.err.code, ERR_NONE);
+	answer_fini(&a);
+	world_reserve(&w, &root, req, &a);
+	assert_int_equal(a.err.code, ERR_NONE);
+	answer_fini(&a);
+	world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -354,6 +387,7 @@ main(void)
 	    cmocka_unit_test(a_day_without_churn),
 	    cmocka_unit_test(count_is_all_or_none),
 	    cmocka_unit_test(group_fails_together),
+	    cmocka_unit_test(line_is_bounded_for_a_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
