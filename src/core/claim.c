@@ -96,10 +96,10 @@ won(const struct claim *cl, struct cmachine *m)
 		machine_claimed(m, r);
 	else if (m && m->reservation == r)
 		m->reservation = NULL; /* it died in that moment */
+	r->r.machine = cl->machine;
 	if (r->r.state != RESERVATION_ENDED) {
 		r->r.state = RESERVATION_ACTIVE;
 		r->r.path = cl->path;
-		r->r.machine = cl->machine;
 		r->r.ready_at = cl->ready_at;
 		r->r.expires_at = cl->expires_at + r->r.hold_ms - cl->hold_ms;
 		r->r.usd_per_hour = cl->usd_per_hour;

@@ -389,7 +389,9 @@ static void
 count_active(struct creservation *r)
 {
 	struct counters *n = &r->core->n;
-	int64_t ms = r->r.ready_at - r->r.created_at, bound = 1;
+	int64_t ms = clock_wall_ms(r->core->clock) - r->r.created_at, bound = 1;
+
+	ms = ms > 0 ? ms : 0; /* the wall clock may be set back */
 
 	n->reservations[r->r.path]++;
 	n->active_ms_sum += (uint64_t)ms;

@@ -173,6 +173,9 @@ build(struct tracing *tr, const struct step **rows, int n)
 	drop_missing_waits(steps, n);
 	hang_launch(steps, n);
 	last = last_of(steps, n);
+	/* `ready_at` is as the claim wrote it; the reply came when that was durable */
+	if (r->ready_at && last >= 0 && rows[last]->ended_at > until)
+		until = rows[last]->ended_at;
 	t.total_ms = until - r->created_at;
 	t.longest_chain_ms = n > 0 ? mark_critical(steps, n, last, now) : 0;
 	for (int i = 0; i < n; i++) {

@@ -14,27 +14,47 @@ struct bad_store {
 	struct store *inner;
 	struct clock *clock;
 	struct bad *bad;
-	struct list refused;
+	struct list replies; /* in order of submission */
+	int64_t last_ms;     /* when the last of them is told */
+	bool closing;
 };
 
-struct refusal {
+struct reply {
 	struct list link;
 	struct timer timer;
+	struct bad_store *store;
 	store_done_fn done;
 	void *arg;
+	struct err err;
 };
 
 static void
-refuse(void *arg)
+tell(void *arg)
 {
-	struct refusal *r = arg;
-	struct err err;
+	struct reply *r = arg;
 
 	timer_off(&r->timer);
 	list_remove(&r->link);
-	err_set(&err, ERR_UNAVAILABLE, "no space left on device");
-	r->done(r->arg, &err);
+	r->done(r->arg, &r->err);
 	free(r);
+}
+
+/* The store has decided. */
+static void
+decided(void *arg, const struct err *err)
+{
+	struct reply *r = arg;
+	struct bad_store *bs = r->store;
+	int64_t now = clock_now_ms(bs->clock), at = now + bs->bad->delay_ms;
+
+	r->err = *err;
+	if (at < bs->last_ms)
+		at = bs->last_ms;
+	bs->last_ms = at;
+	if (bs->closing)
+		tell(r);
+	else
+		timer_set(bs->clock, &r->timer, at - now, tell, r);
 }
 
 static int
@@ -49,21 +69,26 @@ static void
 bad_submit(struct store *st, struct store_tx *tx, store_done_fn done, void *arg)
 {
 	struct bad_store *bs = (struct bad_store *)st;
-	struct refusal *r;
+	struct bad *bad = bs->bad;
+	void (*before)(void *) = bad->before;
+	struct reply *r = xnew(struct reply);
+	struct err err;
 
-	if (bs->bad->fail == 0 || bs->bad->skip > 0) {
-		bs->bad->skip -= bs->bad->skip > 0;
-		bs->inner->ops->submit(bs->inner, tx, done, arg);
+	bad->before = NULL;
+	if (before)
+		before(bad->arg);
+	*r = (struct reply){.store = bs, .done = done, .arg = arg};
+	list_push_back(&bs->replies, &r->link);
+	if (bad->fail == 0 || bad->skip > 0) {
+		bad->skip -= bad->skip > 0;
+		bs->inner->ops->submit(bs->inner, tx, decided, r);
 		return;
 	}
-	bs->bad->fail -= bs->bad->fail > 0;
-	bs->bad->refused++;
+	bad->fail -= bad->fail > 0;
+	bad->refused++;
 	store_tx_free(tx);
-	r = xnew(struct refusal);
-	r->done = done;
-	r->arg = arg;
-	list_push_back(&bs->refused, &r->link);
-	timer_set(bs->clock, &r->timer, 0, refuse, r);
+	err_set(&err, ERR_UNAVAILABLE, "no space left on device");
+	decided(r, &err);
 }
 
 static void
@@ -82,13 +107,17 @@ bad_prune(struct store *st, int64_t before_at, int keep_events)
 	bs->inner->ops->prune(bs->inner, before_at, keep_events);
 }
 
+/* What is decided is told in order; the rest when the inner store closes. */
 static void
 bad_close(struct store *st)
 {
 	struct bad_store *bs = (struct bad_store *)st;
+	struct reply *r, *tmp;
 
-	while (!list_empty(&bs->refused))
-		refuse(list_entry(bs->refused.next, struct refusal, link));
+	bs->closing = true;
+	list_for_each_safe (r, tmp, &bs->replies, link)
+		if (timer_is_on(&r->timer))
+			tell(r);
 	bs->inner->ops->close(bs->inner);
 	free(bs);
 }
@@ -111,6 +140,6 @@ bad_store_new(struct store *inner, struct clock *clock, struct bad *bad)
 	bs->inner = inner;
 	bs->clock = clock;
 	bs->bad = bad;
-	list_init(&bs->refused);
+	list_init(&bs->replies);
 	return &bs->st;
 }

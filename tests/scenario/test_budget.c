@@ -130,6 +130,24 @@ raised(void **state)
 	assert_null(world_pool(&w, "default").last_error);
 }
 
+/* The same where nothing needs to be launched. */
+static void
+raised_for_nobody(void **state)
+{
+	struct err err;
+
+	rich_for_three_hours();
+	world_run(&w, 3 * HOUR + 20000);
+	assert_int_equal(world_pool_set(&w, &root, 0, -1), ERR_NONE);
+	world_run(&w, 20000);
+	assert_non_null(world_pool(&w, "default").last_error);
+	w.pools[0].max_usd_per_day = 100;
+	assert_int_equal(core_set_pools(w.core, w.pools, 1, &err), 0);
+	world_run(&w, 1500);
+	assert_null(world_pool(&w, "default").last_error);
+	assert_int_equal(fake_count(w.fake), 0);
+}
+
 int
 main(void)
 {
@@ -138,6 +156,7 @@ main(void)
 	    TEST(claimed_ones_count),
 	    TEST(kept_over_restarts),
 	    TEST(raised),
+	    TEST(raised_for_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

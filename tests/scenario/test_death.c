@@ -76,9 +76,13 @@ dies_while_claimed(void **state)
 	struct id dead, id;
 
 	full();
+	w.bad.delay_ms = 5;
 	dead = one(MACHINE_READY);
 	world_ask_reserve(&w, &alice, world_request(), &a);
+	world_run(&w, 1);
 	fake_kill(w.fake, dead.s); /* seen before the claim is durable */
+	world_run(&w, 2);
+	assert_false(a.done);
 	world_await(&w, &a);
 	id = a.r[0].id;
 	world_check(&w);
@@ -100,8 +104,10 @@ dies_while_claimed_and_lingers(void **state)
 	struct id dead;
 
 	full();
+	w.bad.delay_ms = 5;
 	dead = one(MACHINE_READY);
 	world_ask_reserve(&w, &alice, world_request(), &a);
+	world_run(&w, 1);
 	fake_kill(w.fake, dead.s);
 	for (int i = 0; i < 6; i++)
 		fake_fail_next(w.fake, FAKE_TERMINATE, ERR_UNAVAILABLE, "busy");
@@ -244,6 +250,45 @@ swapped_in_a_full_pool(void **state)
 		answer_fini(&b[i]);
 }
 
+/* A launch whose reply is lost has made a machine that nobody counts: it is ended at once. */
+static void
+lost_launch_leaves_nothing(void **state)
+{
+	w.pools[0].running = 1;
+	w.options.lose_reply = 1;
+	world_start(&w);
+	for (int i = 0; i < 10 && !fake_count(w.fake); i++)
+		world_run(&w, 1);
+	w.options.lose_reply = 0;
+	fake_set_options(w.fake, &w.options);
+	world_run(&w, 300);
+	assert_int_equal(world_pool(&w, "default").launching, 0);
+	assert_int_equal(fake_count(w.fake), 0);
+	world_run(&w, 3000);
+	assert_int_equal(world_pool(&w, "default").ready, 1);
+	world_audit_clean(&w);
+}
+
+/* It is gone, and nobody said so: asked again after a minute. */
+static void
+gone_without_a_word(void **state)
+{
+	struct id m;
+	int64_t before;
+
+	full();
+	world_reserve(&w, &alice, world_request(), &a);
+	m = a.machine[0];
+	before = clock_now_ms(w.clock);
+	world_ask_cancel(&w, &alice, a.r[0].id.s, true, &a);
+	world_run(&w, 50);
+	fake_remove(w.fake, m.s);
+	world_await(&w, &a);
+	assert_in_range(clock_now_ms(w.clock) - before, 60000, 62000);
+	world_check(&w);
+	world_audit_clean(&w);
+}
+
 /* Replies are lost now and then: nothing leaks, and the pool works. */
 static void
 lost_replies(void **state)
@@ -319,6 +364,8 @@ main(void)
 	    TEST(a_session_is_contact),
 	    TEST(contact_never_works),
 	    TEST(swapped_in_a_full_pool),
+	    TEST(lost_launch_leaves_nothing),
+	    TEST(gone_without_a_word),
 	    TEST(lost_replies),
 	    TEST(launching_one_dies),
 	    TEST(spares_die_all_day),

@@ -49,12 +49,14 @@ full(void)
 static void
 expires_to_the_millisecond(void **state)
 {
+	struct reserve_request req = world_request();
 	struct id id;
 	int64_t left;
 
 	full();
-	id = active(world_request());
-	assert_int_equal(a.r[0].expires_at, a.r[0].ready_at + HOUR);
+	req.hold_ms = HOUR - 12345;
+	id = active(req);
+	assert_int_equal(a.r[0].expires_at, a.r[0].ready_at + HOUR - 12345);
 	left = a.r[0].expires_at - clock_wall_ms(w.clock);
 	world_run(&w, left - 2);
 	assert_int_equal(world_state(&w, &alice, id), RESERVATION_ACTIVE);
@@ -222,9 +224,14 @@ cancel_while_claiming(void **state)
 	struct answer reserved = {0};
 
 	full();
+	w.bad.delay_ms = 5;
 	req.name = "quick";
 	world_ask_reserve(&w, &alice, req, &reserved);
+	world_run(&w, 1);
 	world_ask_cancel(&w, &alice, "quick", true, &a);
+	world_run(&w, 2);
+	assert_false(reserved.done); /* still on its way */
+	world_check(&w);
 	world_await(&w, &reserved);
 	world_await(&w, &a);
 	assert_int_equal(reserved.err.code, ERR_NONE);
@@ -252,10 +259,13 @@ crash_after_a_cancelled_claim(void **state)
 		w.cut.writes = 0;
 		w.cut.at = writes;
 		w.cut.durable = true;
+		w.bad.delay_ms = 5;
 		world_ask_reserve(&w, &alice, req, &reserved);
+		world_run(&w, 1);
 		world_ask_cancel(&w, &alice, "quick", true, &a);
-		world_run(&w, 5);
+		world_run(&w, 30);
 		world_kill(&w);
+		w.bad.delay_ms = 0;
 		world_start(&w);
 		world_run(&w, 90000);
 		world_get(&w, &alice, "quick", 0, &a);
@@ -280,8 +290,10 @@ extend_while_claiming(void **state)
 	struct id id;
 
 	full();
+	w.bad.delay_ms = 5;
 	req.name = "quick";
 	world_ask_reserve(&w, &alice, req, &reserved);
+	world_run(&w, 1);
 	world_ask_extend(&w, &alice, "quick", HOUR, &a);
 	world_await(&w, &reserved);
 	world_await(&w, &a);
@@ -316,6 +328,7 @@ wall_clock_is_set(void **state)
 	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
 	assert_int_equal(a.r[0].expires_at, expires);
 	assert_in_range(fake_ends_at(w.fake, m.s), expires, expires + 1000);
+	assert_int_equal(fake_calls(w.fake, FAKE_DEADLINE), 2); /* a real machine counts by its own clock */
 	world_run(&w, 1800000);
 	world_get(&w, &alice, id.s, 0, &a);
 	assert_int_equal(a.r[0].reason, END_EXPIRED);

@@ -80,6 +80,41 @@ names_are_unique_while_they_live(void **state)
 	assert_int_equal(a.err.code, ERR_INVALID);
 }
 
+/* The name is free as soon as the cancel is answered, long before the machine is gone. */
+static void
+a_name_is_free_at_once(void **state)
+{
+	struct answer b = {0};
+
+	w.options.terminate_ms = 60000;
+	full();
+	named(&alice, "box");
+	world_ask_cancel(&w, &alice, "box", false, &b);
+	world_await(&w, &b);
+	named(&alice, "box");
+	world_get(&w, &alice, "box", 0, &a);
+	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
+	answer_fini(&b);
+}
+
+/* Two of the living begin alike. */
+static void
+ambiguous_prefix(void **state)
+{
+	char seen[128] = {0}, prefix[4] = "r-";
+
+	full();
+	for (;;) {
+		world_reserve(&w, &alice, world_request(), &a);
+		prefix[2] = a.r[0].id.s[2];
+		if (seen[(int)prefix[2]]++)
+			break;
+	}
+	world_get(&w, &alice, prefix, 0, &a);
+	assert_int_equal(a.err.code, ERR_INVALID);
+	assert_non_null(strstr(a.err.msg, "is ambiguous"));
+}
+
 static void
 prefixes(void **state)
 {
@@ -258,6 +293,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(names_are_unique_while_they_live),
+	    TEST(a_name_is_free_at_once),
+	    TEST(ambiguous_prefix),
 	    TEST(prefixes),
 	    TEST(others_are_not_shown),
 	    TEST(same_request_same_answer),

@@ -105,6 +105,7 @@ nothing_is_claimed_unseen(void **state)
 	world_get(&w, &alice, a.r[0].id.s, 60000, &a);
 	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
 	assert_string_equal(a.machine[0].s, id[1].s);
+	assert_string_equal(a.r[0].miss_reason, "the provider's inventory is not in yet");
 	world_run(&w, 3000);
 	world_check(&w);
 	assert_int_equal(world_pool(&w, "default").ready, 2);
