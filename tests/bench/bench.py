@@ -44,7 +44,8 @@ def host():
             break
     memory = int(open("/proc/meminfo").readline().split()[1]) / 1024 / 1024
     release = pathlib.Path("/etc/debian_version").read_text().strip() if os.path.exists("/etc/debian_version") else "?"
-    fs = subprocess.run(["stat", "-f", "-c", "%T", "/tmp"], capture_output=True, text=True, check=False).stdout.strip()
+    fs = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", "/tmp"], capture_output=True, text=True,
+                        check=False).stdout.strip()
     ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr.split(",")[0].strip()
     return (f"{os.cpu_count()} cores ({model}), {memory:.0f} GB, Linux {os.uname().release}, Debian {release}, {fs}, "
             f"{ssh}")

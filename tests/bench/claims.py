@@ -79,7 +79,7 @@ def steady(results):
         n = f"{len(rates)} rounds of {CLAIMS}"
         results.add("claims, 16 clients, pool at its max",
                     f"{median(rates):.0f}/s (lowest {min(rates):.0f}, {n})", "at least 3,500/s", median(rates) >= 3500)
-        results.add("the same, one claim", f"p50 {median(p50):.2f} ms, p99 {median(p99):.2f} ms "
+        results.add("the same, how long each took", f"p50 {median(p50):.2f} ms, p99 {median(p99):.2f} ms "
                     f"(highest p99 {max(p99):.2f})", "p99 under 20 ms", median(p99) < 20)
         results.add("claims, one client", f"p50 {median(alone):.3f} ms (highest {max(alone):.3f}, "
                     f"{len(alone)} rounds of {CLAIMS // 8})", "p50 under 0.6 ms", median(alone) < 0.6)
