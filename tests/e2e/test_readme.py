@@ -13,8 +13,6 @@ import pytest
 
 from hearth import TOP, build_dir, program, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.seconds(600)]
-
 README = (TOP / "README.md").read_text()
 
 
@@ -105,6 +103,8 @@ def make(target, env):
     return p.stdout
 
 
+@pytest.mark.root
+@pytest.mark.seconds(600)
 def test_quickstart_session_and_stop(place):
     d, env = place
     (d / "home/.ssh").mkdir(mode=0o700)
