@@ -75,7 +75,8 @@ def place():
     (version.parent / "current").symlink_to(version.name)
     sample = (TOP / "contrib/hearth.yaml").read_text()
     sample = sample.replace("/var/lib/hearth ", f"{state} ").replace("/run/hearth/", f"{d}/run/")
-    (d / "hearth.yaml").write_text(sample.replace("10.213.0.0/16", "10.79.0.0/16"))
+    # a user that is there: quickstart would make the default one, on the host
+    (d / "hearth.yaml").write_text(sample.replace("10.213.0.0/16", "10.79.0.0/16") + "user: nobody\n")
     path = f"{d}/bin:{os.environ['PATH']}"
     env = {**os.environ, "HEARTH_BUILD": str(build_dir()), "HEARTH_CONFIG": f"{d}/hearth.yaml", "PATH": path,
            "HEARTH_LOG": f"{d}/log", "HEARTH_SOCKET": f"{d}/run/hearth.sock", "HOME": f"{d}/home"}
