@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bad_store.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -14,47 +15,68 @@ struct bad_store {
 	struct store *inner;
 	struct clock *clock;
 	struct bad *bad;
-	struct list replies; /* in order of submission */
-	int64_t last_ms;     /* when the last of them is told */
-	bool closing;
+	struct list writes; /* in order of submission */
+	int64_t last_ms;    /* when the last of them happens */
 };
 
-struct reply {
+struct write {
 	struct list link;
 	struct timer timer;
 	struct bad_store *store;
+	struct store_tx *tx; /* owned; NULL: to be refused */
 	store_done_fn done;
 	void *arg;
-	struct err err;
 };
 
 static void
-tell(void *arg)
+write_free(struct write *wr)
 {
-	struct reply *r = arg;
-
-	timer_off(&r->timer);
-	list_remove(&r->link);
-	r->done(r->arg, &r->err);
-	free(r);
+	timer_off(&wr->timer);
+	list_remove(&wr->link);
+	free(wr);
 }
 
-/* The store has decided. */
 static void
-decided(void *arg, const struct err *err)
+refuse(void *arg)
 {
-	struct reply *r = arg;
-	struct bad_store *bs = r->store;
-	int64_t now = clock_now_ms(bs->clock), at = now + bs->bad->delay_ms;
+	struct write *wr = arg;
+	struct err err;
 
-	r->err = *err;
-	if (at < bs->last_ms)
-		at = bs->last_ms;
-	bs->last_ms = at;
-	if (bs->closing)
-		tell(r);
-	else
-		timer_set(bs->clock, &r->timer, at - now, tell, r);
+	err_set(&err, ERR_UNAVAILABLE, "no space left on device");
+	wr->done(wr->arg, &err);
+	write_free(wr);
+}
+
+static bool
+is_refused(struct bad *bad)
+{
+	if (bad->fail == 0 || bad->skip > 0) {
+		bad->skip -= bad->skip > 0;
+		return false;
+	}
+	bad->fail -= bad->fail > 0;
+	bad->refused++;
+	return true;
+}
+
+static void
+happen(void *arg)
+{
+	struct write *wr = arg;
+	struct bad_store *bs = wr->store;
+	void (*before)(void *) = bs->bad->before;
+
+	bs->bad->before = NULL;
+	if (before)
+		before(bs->bad->arg);
+	if (is_refused(bs->bad)) {
+		store_tx_free(wr->tx);
+		wr->tx = NULL;
+		timer_set(bs->clock, &wr->timer, 0, refuse, wr); /* never from inside the call */
+	} else {
+		bs->inner->ops->submit(bs->inner, wr->tx, wr->done, wr->arg);
+		write_free(wr);
+	}
 }
 
 static int
@@ -69,26 +91,19 @@ static void
 bad_submit(struct store *st, struct store_tx *tx, store_done_fn done, void *arg)
 {
 	struct bad_store *bs = (struct bad_store *)st;
-	struct bad *bad = bs->bad;
-	void (*before)(void *) = bad->before;
-	struct reply *r = xnew(struct reply);
-	struct err err;
+	struct write *wr = xnew(struct write);
+	int64_t now = clock_now_ms(bs->clock), at = now + bs->bad->delay_ms;
 
-	bad->before = NULL;
-	if (before)
-		before(bad->arg);
-	*r = (struct reply){.store = bs, .done = done, .arg = arg};
-	list_push_back(&bs->replies, &r->link);
-	if (bad->fail == 0 || bad->skip > 0) {
-		bad->skip -= bad->skip > 0;
-		bs->inner->ops->submit(bs->inner, tx, decided, r);
-		return;
+	*wr = (struct write){.store = bs, .tx = tx, .done = done, .arg = arg};
+	at = at < bs->last_ms ? bs->last_ms : at;
+	bs->last_ms = at;
+	if (at == now && list_empty(&bs->writes)) {
+		list_push_back(&bs->writes, &wr->link);
+		happen(wr);
+	} else {
+		list_push_back(&bs->writes, &wr->link);
+		timer_set(bs->clock, &wr->timer, at - now, happen, wr);
 	}
-	bad->fail -= bad->fail > 0;
-	bad->refused++;
-	store_tx_free(tx);
-	err_set(&err, ERR_UNAVAILABLE, "no space left on device");
-	decided(r, &err);
 }
 
 static void
@@ -107,17 +122,20 @@ bad_prune(struct store *st, int64_t before_at, int keep_events)
 	bs->inner->ops->prune(bs->inner, before_at, keep_events);
 }
 
-/* What is decided is told in order; the rest when the inner store closes. */
+/* Finishes what was submitted, in order. */
 static void
 bad_close(struct store *st)
 {
 	struct bad_store *bs = (struct bad_store *)st;
-	struct reply *r, *tmp;
 
-	bs->closing = true;
-	list_for_each_safe (r, tmp, &bs->replies, link)
-		if (timer_is_on(&r->timer))
-			tell(r);
+	while (!list_empty(&bs->writes)) {
+		struct write *wr = list_entry(bs->writes.next, struct write, link);
+
+		if (wr->tx)
+			happen(wr);
+		else
+			refuse(wr);
+	}
 	bs->inner->ops->close(bs->inner);
 	free(bs);
 }
@@ -140,6 +158,6 @@ bad_store_new(struct store *inner, struct clock *clock, struct bad *bad)
 	bs->inner = inner;
 	bs->clock = clock;
 	bs->bad = bad;
-	list_init(&bs->replies);
+	list_init(&bs->writes);
 	return &bs->st;
 }

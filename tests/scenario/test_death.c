@@ -109,11 +109,12 @@ dies_while_claimed_and_lingers(void **state)
 	world_ask_reserve(&w, &alice, world_request(), &a);
 	world_run(&w, 1);
 	fake_kill(w.fake, dead.s);
-	for (int i = 0; i < 6; i++)
-		fake_fail_next(w.fake, FAKE_TERMINATE, ERR_UNAVAILABLE, "busy");
+	fake_fail_next(w.fake, FAKE_TERMINATE, ERR_UNAVAILABLE, "busy");
 	world_await(&w, &a);
-	world_ask_cancel(&w, &alice, a.r[0].id.s, false, &a);
-	world_await(&w, &a);
+	world_run(&w, 50); /* refused: tried again in a second */
+	world_cancel(&w, &alice, a.r[0].id.s, &a);
+	assert_true(fake_exists(w.fake, dead.s));
+	world_check(&w);
 	for (int i = 0; i < 120; i++) {
 		world_run(&w, 1000);
 		world_check(&w);

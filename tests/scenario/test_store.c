@@ -255,7 +255,7 @@ slow_and_refusing(void **state)
 	for (int skip = 0; skip < 40; skip++) {
 		static struct told other[6];
 
-		w.bad.delay_ms = 3 + skip % 5;
+		w.bad.delay_ms = skip % 2 ? 1400 : 3 + skip % 5;
 		w.pools[0].max = 6;
 		full();
 		w.bad.skip = skip;
@@ -267,12 +267,12 @@ slow_and_refusing(void **state)
 			core_reserve(w.core, &alice, &req, reserved, &t);
 			world_run(&w, 1);
 			core_reserve(w.core, &bob, &req, reserved, &other[i]);
-			for (int ms = 0; ms < 3000 && (!t.done || ms < 30); ms++)
+			for (int ms = 0; ms < 9000 && (!t.done || ms < 30); ms++)
 				world_run(&w, 1);
 			world_check(&w);
 			assert_true(t.done);
 		}
-		world_run(&w, 5000);
+		world_run(&w, 9000);
 		world_check(&w);
 		w.bad = (struct bad){0};
 		world_run(&w, 5000);
@@ -281,6 +281,36 @@ slow_and_refusing(void **state)
 		world_same_after_restart(&w);
 		teardown(NULL);
 		setup(NULL);
+	}
+	world_start(&w);
+}
+
+/* The write that says it waits is refused, and before anybody knows, a machine is ready that it could have. */
+static void
+refused_while_a_spare_comes(void **state)
+{
+	w.pools[0].running = 1;
+	for (int at = 980; at < 1004; at++) {
+		struct told t = {0};
+		struct reserve_request req = world_request();
+
+		world_start(&w);
+		world_run(&w, at);
+		w.bad = (struct bad){.fail = 1, .delay_ms = 8};
+		core_reserve(w.core, &alice, &req, reserved, &t);
+		for (int i = 0; i < 2000; i++) {
+			world_run(&w, 1);
+			world_check(&w);
+		}
+		assert_true(t.done);
+		w.bad = (struct bad){0};
+		world_run(&w, 5000);
+		assert_int_equal(world_pool(&w, "default").claimed, t.code == ERR_NONE);
+		assert_int_equal(world_pool(&w, "default").ready, 1);
+		world_audit_clean(&w);
+		teardown(NULL);
+		setup(NULL);
+		w.pools[0].running = 1;
 	}
 	world_start(&w);
 }
@@ -295,6 +325,7 @@ main(void)
 	    TEST(refuses_for_an_hour),
 	    TEST(events_keep_their_order),
 	    TEST(slow_and_refusing),
+	    TEST(refused_while_a_spare_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
