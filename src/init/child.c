@@ -32,9 +32,9 @@ child_spawn(const char *const argv[], const char *const envp[], const char *dir,
 	pid_t pid;
 
 	sigemptyset(&none);
-	/* Shares memory with its parent until it execs: no page of PID 1 is ever copied.
-	   Nothing but system calls from here on. */
-	pid = vfork();
+	/* Not vfork(), which waits for the child's exec: root inside could stop the child before
+	   it, and PID 1 with it, past any deadline. */
+	pid = fork();
 	if (pid != 0)
 		return pid;
 	setsid();

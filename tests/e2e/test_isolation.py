@@ -6,6 +6,7 @@ test_network.py."""
 import os
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -178,6 +179,35 @@ def test_what_the_kernel_counts_by_user_is_not_taken_from_the_hosts_root(launche
             assert int(left.stdout) > 0
         finally:
             p.kill()
+
+
+STOP_ALL = """
+import os, signal, socket
+held = []
+for i in range(300):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(("127.0.0.1", 22)); held = held[-5:] + [s]
+    for j in range(60): os.kill(-1, signal.SIGSTOP)
+"""
+
+
+def test_stopping_what_pid_1_starts_does_not_stop_its_clock(launcher):
+    """Root inside stops each sshd at birth: the machine ends at its deadline all the same."""
+    name = new_id()
+    assert launcher.create(name, 6, lease_s=8).error == lc.OK
+    end = time.monotonic() + 8
+    try:
+        launcher.wait_ready(name)
+        attack = launcher.keys.ssh_command(launcher, name) + ["cat >/tmp/stop; sudo setsid -f python3 /tmp/stop; sleep 99"]
+        with subprocess.Popen(attack, stdin=subprocess.PIPE, text=True) as p:
+            p.stdin.write(STOP_ALL)
+            p.stdin.close()
+            while time.monotonic() < end + 10 and launcher.list()[name].state == lc.ALIVE:
+                time.sleep(0.2)
+            p.kill()
+        assert launcher.list()[name].state == lc.DEAD
+        assert end - 1 < time.monotonic() < end + 5
+    finally:
+        launcher.kill(name)
 
 
 def test_without_a_limit_the_processor_is_free(launcher, probe):
