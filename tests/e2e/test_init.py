@@ -116,10 +116,13 @@ def test_a_key_without_certificate_is_refused(shared, identity):
 # ---- deadline -----------------------------------------------------------------------------------
 
 
+SLOW = 2  # seconds that a busy host may add; `make bench` has the milliseconds
+
+
 def gone_after(machine, since, seconds, slack=0.1):
     took = machine.wait_gone(seconds + 5) - since
     # unshare(1) reaps it and exits, which is a few milliseconds of the slack
-    assert seconds - 0.01 <= took <= seconds + slack, took
+    assert seconds - 0.01 <= took <= seconds + slack + SLOW, took
 
 
 def test_lease_ends_the_machine_with_no_client_at_all(keys):
@@ -195,7 +198,7 @@ def test_end_lets_processes_finish(keys):
         start = time.monotonic()
         assert c.ask("shutdown") == "ok"
         took = m.wait_gone() - start
-        assert 0.25 < took < 0.9, took
+        assert 0.25 < took < 0.9 + SLOW, took
         assert os.path.exists(m.path("upper") + "/root/saved")
 
 
@@ -215,7 +218,7 @@ def test_run_is_killed_with_its_group_at_the_timeout(shared):
     c = shared.control()
     code, output, took = c.run("echo begun; sleep 77 & sleep 77", timeout_s=1)
     assert (code, output) == (124, "begun\n")
-    assert 0.95 < took < 1.2
+    assert 0.95 < took < 1.2 + SLOW
     assert c.run("pgrep -xc sleep")[1] == "0\n"
 
 
@@ -223,7 +226,7 @@ def test_run_does_not_wait_for_a_daemon_it_leaves_behind(shared):
     c = shared.control()
     code, output, took = c.run("sleep 78 & echo started")
     assert (code, output) == (0, "started\n")
-    assert took < 0.5
+    assert took < 10
     assert c.run("pkill -xc sleep")[1] == "1\n"
 
 
@@ -240,12 +243,12 @@ def test_a_command_that_never_stops_writing_does_not_stop_the_machine(shared):
     while time.monotonic() - start < 0.8:
         asked = time.monotonic()
         assert other.ask("status", timeout=1).startswith("status ready")
-        assert time.monotonic() - asked < 0.2
+        assert time.monotonic() - asked < 0.7
     packet = ""
     while not packet.startswith("exit "):
         packet = c.recv()
     assert packet == "exit 124"
-    assert time.monotonic() - start < 1.3
+    assert time.monotonic() - start < 1.3 + SLOW
 
 
 def test_run_waits_for_a_slow_reader_and_loses_nothing(shared):
@@ -285,7 +288,7 @@ def test_commands_run_side_by_side_on_several_connections(shared):
     for n, c in enumerate(clients):
         c.send("run 5 sleep 0.5; exit %d" % n)
     assert [c.recv() for c in clients] == ["exit 0", "exit 1", "exit 2", "exit 3"]
-    assert time.monotonic() - start < 1.2
+    assert time.monotonic() - start < 1.9  # one after the other: 2 s
 
 
 # ---- bad clients --------------------------------------------------------------------------------
@@ -441,7 +444,7 @@ def test_warning_five_minutes_before_the_deadline(keys):
         start = time.monotonic()
         assert c.ask("deadline 301") == "ok"
         said = terminal_says(shell.fd, "--hours 1", 3)
-        assert 0.95 < time.monotonic() - start < 1.2
+        assert 0.95 < time.monotonic() - start < 1.2 + SLOW
         assert ("hearth: this machine ends in 5 minutes; extend with: hearth extend blue --hours 1"
                 in said)
         assert c.ask("deadline 60") == "ok"
