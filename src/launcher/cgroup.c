@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launcher/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/id.h"
 #include "launcher/file.h"
 
 #define HOST_LEAF "hearth-host"
@@ -337,6 +340,19 @@ cgroup_attach(const struct cgroups *c, const char *id, pid_t pid, struct err *er
 	return c->v2 < 0 ? 0 : attach(c->v2, id, pid, "unified", err);
 }
 
+static void
+remove_ours(const struct cgroups *c)
+{
+	char path[CGROUP_NAME_MAX + 3];
+
+	(void)snprintf(path, sizeof(path), "../%s", c->name);
+	if (c->v2 >= 0)
+		(void)unlinkat(c->v2, path, AT_REMOVEDIR);
+	for (int i = 0; i < CGROUP_MAX; i++)
+		if (c->v1[i] >= 0)
+			(void)unlinkat(c->v1[i], path, AT_REMOVEDIR);
+}
+
 static int
 remove_group(int parent, const char *id, struct err *err)
 {
@@ -369,17 +385,52 @@ cgroup_remove(const struct cgroups *c, const char *id, struct err *err)
 	return 0;
 }
 
+static void
+kill_all_in(int group)
+{
+	char text[4096];
+	char *at = text, *end;
+
+	if (file_put_at(group, "cgroup.kill", "1") == 0 ||
+	    file_get_at(group, "cgroup.procs", text, sizeof(text)) != 0)
+		return;
+	for (long pid; (pid = strtol(at, &end, 10)) > 1 && end != at; at = end)
+		(void)kill((pid_t)pid, SIGKILL);
+}
+
+/* Of machines whose directories somebody has deleted by hand: no record says that they are there. */
+static void
+remove_strays(int ours)
+{
+	int again = open_dir(ours, ".");
+	DIR *d = again < 0 ? NULL : fdopendir(again);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)) != NULL) {
+		AUTO_CLOSE int group = -1;
+		struct err err;
+
+		if (!id_valid(e->d_name, 'm') || (group = open_dir(ours, e->d_name)) < 0)
+			continue;
+		kill_all_in(group);
+		if (remove_group(ours, e->d_name, &err) < 0)
+			break; /* then ours stays, too */
+	}
+	if (d)
+		closedir(d);
+	else if (again >= 0)
+		close(again);
+}
+
 void
 cgroup_teardown(const struct cgroups *c)
 {
-	char path[CGROUP_NAME_MAX + 3];
-
-	(void)snprintf(path, sizeof(path), "../%s", c->name);
 	if (c->v2 >= 0)
-		(void)unlinkat(c->v2, path, AT_REMOVEDIR);
+		remove_strays(c->v2);
 	for (int i = 0; i < CGROUP_MAX; i++)
 		if (c->v1[i] >= 0)
-			(void)unlinkat(c->v1[i], path, AT_REMOVEDIR);
+			remove_strays(c->v1[i]);
+	remove_ours(c);
 }
 
 void

@@ -76,7 +76,8 @@ ERR_CHECK int cgroup_remove(const struct cgroups *c, const char *id, struct err 
 /* Closes the descriptors; groups stay. */
 void cgroup_close(const struct cgroups *c);
 
-/* Removes our group from every hierarchy where no group is left in it. */
+/* Removes our group from every hierarchy, and those of machines in it whose directories somebody has
+   deleted by hand, with all that runs there. */
 void cgroup_teardown(const struct cgroups *c);
 
 #endif
