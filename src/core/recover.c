@@ -346,8 +346,8 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 			map_put(&pr->strays, s->ref, s);
 		}
 		s->now = true;
-		/* twice, so that one on its way in or out is not taken for a stray */
-		if (++s->seen >= 2 && !id_empty(&s->token))
+		/* Twice, so that one on its way in or out is not taken for a stray; at the start none is. */
+		if (++s->seen >= (pr->listed ? 2 : 1) && !id_empty(&s->token))
 			judge(pr, s->token.s);
 	}
 	while ((s = map_next(&pr->strays, &at))) {
