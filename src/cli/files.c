@@ -41,8 +41,11 @@ files_mkdir(const char *path, struct err *err)
 {
 	struct stat st;
 
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_errno(err, errno, "make the directory %s", path);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+		err_errno(err, errno, "make the directory %s", path);
+		err->code = ERR_INTERNAL; /* "not found" is for what was asked for */
+		return -1;
+	}
 	if (stat(path, &st) < 0)
 		return err_errno(err, errno, "look at %s", path);
 	if (!S_ISDIR(st.st_mode))
