@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/id.h"
 #include "launcher/file.h"
 
 #define HOST_LEAF "hearth-host"
@@ -410,7 +409,8 @@ remove_strays(int ours)
 		AUTO_CLOSE int group = -1;
 		struct err err;
 
-		if (!id_valid(e->d_name, 'm') || (group = open_dir(ours, e->d_name)) < 0)
+		if (strncmp(e->d_name, "m-", 2) != 0 ||
+		    (group = open_dir(ours, e->d_name)) < 0)
 			continue;
 		kill_all_in(group);
 		if (remove_group(ours, e->d_name, &err) < 0)
