@@ -70,7 +70,8 @@ handle_bench(struct call *call)
 {
 	struct err err;
 
-	err_set(&err, ERR_INVALID, "bench: benchmarks by technique are not available yet");
+	err_set(
+	    &err, ERR_INVALID, "bench: benchmarks by technique are not available yet");
 	err_hint(&err, "'make bench' in the source tree measures this daemon");
 	call_fail(call, &err);
 }

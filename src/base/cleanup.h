@@ -32,17 +32,17 @@ cleanup_fclose(FILE **f)
 #define AUTO_CLOSE __attribute__((cleanup(cleanup_close)))
 #define AUTO_FCLOSE __attribute__((cleanup(cleanup_fclose)))
 
-#define TAKE(p)                                                                                    \
-	({                                                                                         \
-		__typeof__(p) take_ = (p);                                                         \
-		(p) = NULL;                                                                        \
-		take_;                                                                             \
+#define TAKE(p)                                                                          \
+	({                                                                               \
+		__typeof__(p) take_ = (p);                                               \
+		(p) = NULL;                                                              \
+		take_;                                                                   \
 	})
-#define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
-		int take_ = (fd);                                                                  \
-		(fd) = -1;                                                                         \
-		take_;                                                                             \
+#define TAKE_FD(fd)                                                                      \
+	({                                                                               \
+		int take_ = (fd);                                                        \
+		(fd) = -1;                                                               \
+		take_;                                                                   \
 	})
 
 #endif

@@ -15,7 +15,8 @@ struct clock {
 	int64_t sim_now_ms;
 	int64_t sim_wall_ms;
 	uint64_t seq;
-	struct timer *root; /* pairing heap: O(1) insert, amortised O(log n) removal, no allocation */
+	struct timer *
+	    root; /* pairing heap: O(1) insert, amortised O(log n) removal, no allocation */
 	void (*earlier)(void *);
 	void *earlier_arg;
 };
@@ -183,7 +184,8 @@ void
 clock_run(struct clock *c)
 {
 	int64_t now = clock_now_ms(c);
-	uint64_t last = c->seq; /* a timer set to "now" by a timer waits for the next call */
+	uint64_t last =
+	    c->seq; /* a timer set to "now" by a timer waits for the next call */
 
 	while (c->root && c->root->at_ms <= now && c->root->seq < last) {
 		struct timer *t = c->root;

@@ -21,9 +21,10 @@ typedef void (*timer_fn)(void *arg);
 
 struct timer {
 	int64_t at_ms;
-	uint64_t seq;      /* order among equals: first set, first run */
-	struct timer *heap[3]; /* pairing heap: child, next sibling, previous (or parent) */
-	struct clock *clock;   /* borrowed; NULL while off */
+	uint64_t seq; /* order among equals: first set, first run */
+	struct timer
+	    *heap[3];	     /* pairing heap: child, next sibling, previous (or parent) */
+	struct clock *clock; /* borrowed; NULL while off */
 	timer_fn fn;
 	void *arg;
 };
@@ -40,7 +41,8 @@ int64_t clock_now_ms(const struct clock *c);
 int64_t clock_wall_ms(const struct clock *c);
 
 /* Sets or moves a timer to `delay_ms` from now (below 0 counts as 0). */
-void timer_set(struct clock *c, struct timer *t, int64_t delay_ms, timer_fn fn, void *arg);
+void timer_set(
+    struct clock *c, struct timer *t, int64_t delay_ms, timer_fn fn, void *arg);
 void timer_off(struct timer *t);
 static inline bool
 timer_is_on(const struct timer *t)

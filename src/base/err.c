@@ -71,8 +71,8 @@ err_errno(struct err *err, int errno_value, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	return err_set(
-	    err, code_of_errno(errno_value), "%s: %s", what, strerrordesc_np(errno_value) ?: "unknown error");
+	return err_set(err, code_of_errno(errno_value), "%s: %s", what,
+	    strerrordesc_np(errno_value) ?: "unknown error");
 }
 
 int

@@ -13,16 +13,16 @@
 
 enum err_code {
 	ERR_NONE,
-	ERR_INVALID,      /* the caller's input is wrong */
+	ERR_INVALID, /* the caller's input is wrong */
 	ERR_NOT_PERMITTED,
 	ERR_NOT_FOUND,
-	ERR_CONFLICT,     /* the state has moved on: a guard failed, a name is taken */
+	ERR_CONFLICT, /* the state has moved on: a guard failed, a name is taken */
 	ERR_TOO_LARGE,
 	ERR_NO_CAPACITY,
 	ERR_RATE_LIMITED,
-	ERR_UNAVAILABLE,  /* something we depend on does not answer; may work later */
+	ERR_UNAVAILABLE, /* something we depend on does not answer; may work later */
 	ERR_CANCELLED,
-	ERR_INTERNAL,     /* the world broke an assumption: an I/O error, a corrupt file */
+	ERR_INTERNAL, /* the world broke an assumption: an I/O error, a corrupt file */
 	ERR_CODE_MAX,
 };
 

@@ -50,7 +50,8 @@ id_new(char kind)
 bool
 id_valid(const char *s, char kind)
 {
-	return s[0] == kind && s[1] == '-' && strlen(s) == 14 && strspn(s + 2, digits) == 12;
+	return s[0] == kind && s[1] == '-' && strlen(s) == 14 &&
+	       strspn(s + 2, digits) == 12;
 }
 
 bool
@@ -58,10 +59,12 @@ name_valid(const char *s)
 {
 	size_t n = strnlen(s, 64);
 
-	if (n < 1 || n > 63 || !isalnum((unsigned char)s[0]) || !isalnum((unsigned char)s[n - 1]))
+	if (n < 1 || n > 63 || !isalnum((unsigned char)s[0]) ||
+	    !isalnum((unsigned char)s[n - 1]))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (!isascii(s[i]) || (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i])))
+		if (!isascii(s[i]) ||
+		    (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i])))
 			return false;
 	return strstr(s, "..") == NULL;
 }

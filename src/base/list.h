@@ -55,13 +55,14 @@ list_remove(struct list *l)
 }
 
 #define list_entry(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define list_for_each(pos, head, member)                                                           \
-	for (pos = list_entry((head)->next, __typeof__(*pos), member); &pos->member != (head);     \
+#define list_for_each(pos, head, member)                                                 \
+	for (pos = list_entry((head)->next, __typeof__(*pos), member);                   \
+	     &pos->member != (head);                                                     \
 	     pos = list_entry(pos->member.next, __typeof__(*pos), member))
-#define list_for_each_safe(pos, tmp, head, member)                                                 \
-	for (pos = list_entry((head)->next, __typeof__(*pos), member),                             \
-	    tmp = list_entry(pos->member.next, __typeof__(*pos), member);                          \
-	     &pos->member != (head);                                                               \
+#define list_for_each_safe(pos, tmp, head, member)                                       \
+	for (pos = list_entry((head)->next, __typeof__(*pos), member),                   \
+	    tmp = list_entry(pos->member.next, __typeof__(*pos), member);                \
+	     &pos->member != (head);                                                     \
 	     pos = tmp, tmp = list_entry(tmp->member.next, __typeof__(*tmp), member))
 
 #endif

@@ -41,20 +41,22 @@ log_v(enum log_level level, const char *fmt, va_list ap)
 		clock_gettime(CLOCK_REALTIME, &ts);
 		gmtime_r(&ts.tv_sec, &tm);
 		strftime(sec, sizeof(sec), "%Y-%m-%dT%H:%M:%S", &tm);
-		(void)snprintf(when, sizeof(when), "%s.%03ldZ ", sec, ts.tv_nsec / 1000000);
+		(void)snprintf(
+		    when, sizeof(when), "%s.%03ldZ ", sec, ts.tv_nsec / 1000000);
 	}
-	n = snprintf(line, sizeof(line), "%s%s: %s: %s\n", when, prog, level_names[level], msg);
+	n = snprintf(
+	    line, sizeof(line), "%s%s: %s: %s\n", when, prog, level_names[level], msg);
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return; /* nowhere left to say it */
 }
 
-#define LOG_FN(name, level)                                                                        \
-	void name(const char *fmt, ...)                                                            \
-	{                                                                                          \
-		va_list ap;                                                                        \
-		va_start(ap, fmt);                                                                 \
-		log_v(level, fmt, ap);                                                             \
-		va_end(ap);                                                                        \
+#define LOG_FN(name, level)                                                              \
+	void name(const char *fmt, ...)                                                  \
+	{                                                                                \
+		va_list ap;                                                              \
+		va_start(ap, fmt);                                                       \
+		log_v(level, fmt, ap);                                                   \
+		va_end(ap);                                                              \
 	}
 
 LOG_FN(log_error, LOG_LEVEL_ERROR)

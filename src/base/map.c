@@ -9,7 +9,8 @@
 static uint32_t
 hash_of(const char *s)
 {
-	uint32_t h = 2166136261u; /* FNV-1a; ids are random, names are bounded by their owner's quota */
+	uint32_t h =
+	    2166136261u; /* FNV-1a; ids are random, names are bounded by their owner's quota */
 
 	for (; *s; s++)
 		h = (h ^ (unsigned char)*s) * 16777619u;
@@ -69,7 +70,8 @@ rehash(struct map *m)
 	*m = (struct map){.slots = xcalloc(cap, sizeof(struct map_slot)), .cap = cap};
 	for (size_t i = 0; i < old.cap; i++)
 		if (old.slots[i].value)
-			insert(m, old.slots[i].key, old.slots[i].value, old.slots[i].hash);
+			insert(
+			    m, old.slots[i].key, old.slots[i].value, old.slots[i].hash);
 	free(old.slots);
 }
 

@@ -10,14 +10,14 @@
 
 struct map_slot {
 	const char *key; /* NULL: empty */
-	void *value;     /* NULL under a key: removed */
+	void *value;	 /* NULL under a key: removed */
 	uint32_t hash;
 };
 
 struct map {
 	struct map_slot *slots; /* owned; open addressing, a power of two of them */
 	size_t cap;
-	size_t used;  /* with removed ones */
+	size_t used; /* with removed ones */
 	size_t count;
 };
 

@@ -18,12 +18,12 @@
 struct finding {
 	struct finding *next;
 	struct cprovider *pr;
-	char *ref;    /* owned */
-	char *token;  /* owned; NULL: none */
-	bool ledger;  /* only in the ledger; else only at the provider */
+	char *ref;   /* owned */
+	char *token; /* owned; NULL: none */
+	bool ledger; /* only in the ledger; else only at the provider */
 	int seen;
 	bool repaired;
-	bool others;  /* the store has it, live, for another daemon: no difference */
+	bool others; /* the store has it, live, for another daemon: no difference */
 };
 
 struct auditing {
@@ -47,11 +47,13 @@ struct asking {
 static bool
 busy(const struct cmachine *m)
 {
-	return m->run != NULL || m->m.state == MACHINE_TERMINATING || timer_is_on(&m->timer);
+	return m->run != NULL || m->m.state == MACHINE_TERMINATING ||
+	       timer_is_on(&m->timer);
 }
 
 static void
-note(struct auditing *a, struct cprovider *pr, const char *ref, const char *token, bool ledger)
+note(struct auditing *a, struct cprovider *pr, const char *ref, const char *token,
+    bool ledger)
 {
 	struct finding *f;
 
@@ -63,7 +65,8 @@ note(struct auditing *a, struct cprovider *pr, const char *ref, const char *toke
 	if (a->n_found >= ITEMS_MAX)
 		return;
 	f = xnew(struct finding);
-	*f = (struct finding){a->found, pr, xstrdup(ref), xstrdup_null(token), ledger, 1, false, false};
+	*f = (struct finding){
+	    a->found, pr, xstrdup(ref), xstrdup_null(token), ledger, 1, false, false};
 	a->found = f;
 	a->n_found++;
 }
@@ -85,9 +88,11 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 			note(a, pr, all[i].ref, all[i].token, false);
 	}
 	while ((m = map_next(&a->core->machines, &at)))
-		if (m->pool->provider == pr && (m->m.state == MACHINE_READY || m->m.state == MACHINE_CLAIMED) &&
+		if (m->pool->provider == pr &&
+		    (m->m.state == MACHINE_READY || m->m.state == MACHINE_CLAIMED) &&
 		    !busy(m) && !map_get(&there, m->m.id.s))
-			note(a, pr, m->m.provider_ref ? m->m.provider_ref : m->m.id.s, m->m.id.s, true);
+			note(a, pr, m->m.provider_ref ? m->m.provider_ref : m->m.id.s,
+			    m->m.id.s, true);
 	map_fini(&there);
 }
 
@@ -101,10 +106,12 @@ open_steps(struct core *c)
 
 	while ((m = map_next(&c->machines, &at)))
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
-			n += m->run->state[i] == RUN_INTENT || m->run->state[i] == RUN_STARTED;
+			n += m->run->state[i] == RUN_INTENT ||
+			     m->run->state[i] == RUN_STARTED;
 	list_for_each (r, &c->live, in_core)
 		for (int i = 0; r->run && i < r->run->plan->n; i++)
-			n += r->run->state[i] == RUN_INTENT || r->run->state[i] == RUN_STARTED;
+			n += r->run->state[i] == RUN_INTENT ||
+			     r->run->state[i] == RUN_STARTED;
 	return n;
 }
 
@@ -178,14 +185,18 @@ repair(struct auditing *a)
 
 	a->pending = 1;
 	for (f = a->found; f; f = f->next) {
-		struct cmachine *m = f->token ? map_get(&a->core->machines, f->token) : NULL;
+		struct cmachine *m =
+		    f->token ? map_get(&a->core->machines, f->token) : NULL;
 
 		if (f->seen < 2 || f->others)
 			continue;
 		if (f->ledger) {
 			if (m) {
-				struct sighting s = {.token = f->token, .ref = f->ref, .state = SIGHTING_GONE,
-				    .sessions = -1, .error = "not at the provider (audit)"};
+				struct sighting s = {.token = f->token,
+				    .ref = f->ref,
+				    .state = SIGHTING_GONE,
+				    .sessions = -1,
+				    .error = "not at the provider (audit)"};
 
 				machine_sighted(m, &s);
 			}
@@ -218,8 +229,9 @@ judged(void *arg, const struct store_result *res, const struct err *err)
 	struct repairing *r = arg;
 
 	for (int i = 0; i < res->n; i++)
-		r->f->others = r->f->others ||
-		    (strcmp(res->machines[i].id.s, r->f->token) == 0 && !res->machines[i].ended_at);
+		r->f->others =
+		    r->f->others || (strcmp(res->machines[i].id.s, r->f->token) == 0 &&
+					!res->machines[i].ended_at);
 	if (--r->a->pending == 0)
 		conclude(r->a);
 	free(r);
@@ -234,7 +246,8 @@ judge(struct auditing *a)
 	core_flush(a->core);
 	a->pending = 1;
 	for (f = a->found; f; f = f->next) {
-		struct store_query q = {.kind = QUERY_MACHINES, .uid = STORE_ANY_UID, .limit = 2};
+		struct store_query q = {
+		    .kind = QUERY_MACHINES, .uid = STORE_ANY_UID, .limit = 2};
 		struct repairing *r;
 
 		if (f->seen < 2 || f->ledger || !f->token || !id_valid(f->token, 'm') ||
@@ -308,7 +321,8 @@ look(void *arg)
 }
 
 void
-core_audit(struct core *c, const struct core_caller *who, bool mend, core_audit_fn done, void *arg)
+core_audit(struct core *c, const struct core_caller *who, bool mend, core_audit_fn done,
+    void *arg)
 {
 	struct auditing *a = xnew(struct auditing);
 
@@ -318,7 +332,8 @@ core_audit(struct core *c, const struct core_caller *who, bool mend, core_audit_
 	a->done = done;
 	a->arg = arg;
 	if (!who->operator_) {
-		err_set(&a->err, ERR_NOT_PERMITTED, "only operators (root, group hearth-admin) audit");
+		err_set(&a->err, ERR_NOT_PERMITTED,
+		    "only operators (root, group hearth-admin) audit");
 		core_defer(c, refuse, a);
 	} else {
 		core_defer(c, look, a);

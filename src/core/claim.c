@@ -10,7 +10,7 @@
 /* What the store was asked to write, and what the reservation becomes when it has done so. */
 struct claim {
 	struct core *core;
-	struct id machine; /* by id: it may be gone when the answer comes */
+	struct id machine;	/* by id: it may be gone when the answer comes */
 	struct creservation *r; /* stays: r->claiming holds it */
 	struct cpool *pool;
 	enum path path;
@@ -35,11 +35,11 @@ claim_candidate(struct cpool *p, const char **ret_why)
 			return m;
 	}
 	*ret_why = !p->provider->listed ? "the provider's inventory is not in yet"
-	    : old         ? "only machines of an old image or age are ready"
-	    : unseen      ? "no ready machine was seen alive within the last second"
-	    : p->n_launching ? "pool empty: its spares are still launching"
-	    : p->p.running == 0 ? "the pool keeps no spare machines"
-	                     : "pool empty";
+		   : old		? "only machines of an old image or age are ready"
+		   : unseen ? "no ready machine was seen alive within the last second"
+		   : p->n_launching    ? "pool empty: its spares are still launching"
+		   : p->p.running == 0 ? "the pool keeps no spare machines"
+				       : "pool empty";
 	return NULL;
 }
 
@@ -55,13 +55,15 @@ verdict_in(void *arg, const struct store_result *res, const struct err *err)
 {
 	struct verdict *v = arg;
 	struct cmachine *m = map_get(&v->core->machines, v->machine.s);
-	enum machine_state stored = res && res->n == 1 ? res->machines[0].state : MACHINE_LAUNCHING;
+	enum machine_state stored =
+	    res && res->n == 1 ? res->machines[0].state : MACHINE_LAUNCHING;
 
 	if (m && m->claiming) {
 		machine_set_claiming(m, false);
-		if (err->code == ERR_NONE && stored != MACHINE_READY && stored != MACHINE_LAUNCHING) {
-			log_warn("machine %s: the store has it as %s; leaving it alone", m->m.id.s,
-			    machine_state_name(stored));
+		if (err->code == ERR_NONE && stored != MACHINE_READY &&
+		    stored != MACHINE_LAUNCHING) {
+			log_warn("machine %s: the store has it as %s; leaving it alone",
+			    m->m.id.s, machine_state_name(stored));
 			pool_wake(m->pool);
 			machine_free(m);
 		} else {
@@ -154,7 +156,8 @@ claim_start(struct creservation *r, struct cmachine *m)
 	struct core *c = r->core;
 	struct cwrite *w = cwrite_new(c);
 	struct claim *cl = xnew(struct claim);
-	struct machine mrow = m->m; /* as they will be; strings are borrowed for the copy */
+	struct machine mrow =
+	    m->m; /* as they will be; strings are borrowed for the copy */
 	struct reservation row = r->r;
 	int64_t now = clock_wall_ms(c->clock);
 
@@ -179,8 +182,8 @@ claim_start(struct creservation *r, struct cmachine *m)
 	core_event_machine_as(c, w, m, &mrow);
 	core_event_reservation(c, w, &row, path_name(row.path));
 
-	*cl = (struct claim){c, m->m.id, r, r->pool, row.path, row.ready_at, row.expires_at,
-	    row.hold_ms, row.usd_per_hour};
+	*cl = (struct claim){c, m->m.id, r, r->pool, row.path, row.ready_at,
+	    row.expires_at, row.hold_ms, row.usd_per_hour};
 	r->claiming = true;
 	machine_set_claiming(m, true);
 	cwrite_submit(c, w, claim_written, cl);

@@ -101,7 +101,8 @@ image_get(struct cprovider *pr, const char *name)
 }
 
 void
-core_image(void *arg, const char *name, const char *version, int percent, const char *error)
+core_image(
+    void *arg, const char *name, const char *version, int percent, const char *error)
 {
 	struct cprovider *pr = arg;
 	struct image *i = image_get(pr, name);
@@ -170,8 +171,8 @@ build_refused(void *arg)
 }
 
 void
-core_image_build(
-    struct core *c, const struct core_caller *who, const char *name, core_done_fn done, void *arg)
+core_image_build(struct core *c, const struct core_caller *who, const char *name,
+    core_done_fn done, void *arg)
 {
 	struct build *b = xnew(struct build);
 	struct image *i, *hit = NULL;
@@ -182,13 +183,16 @@ core_image_build(
 		if (!hit && strcmp(i->name, name) == 0)
 			hit = i;
 	if (!who->operator_)
-		err_set(&b->err, ERR_NOT_PERMITTED, "only operators (root, group hearth-admin) build images");
+		err_set(&b->err, ERR_NOT_PERMITTED,
+		    "only operators (root, group hearth-admin) build images");
 	else if (!hit)
 		err_set(&b->err, ERR_NOT_FOUND, "no pool uses an image '%.64s'", name);
 	else if (!hit->provider->p->ops->image_build)
-		err_set(&b->err, ERR_INVALID, "provider '%s' builds no images", hit->provider->name);
+		err_set(&b->err, ERR_INVALID, "provider '%s' builds no images",
+		    hit->provider->name);
 	else {
-		hit->provider->p->ops->image_build(hit->provider->p, name, build_answered, b);
+		hit->provider->p->ops->image_build(
+		    hit->provider->p, name, build_answered, b);
 		return;
 	}
 	core_defer(c, build_refused, b);
@@ -211,9 +215,11 @@ machine_view(const struct cmachine *m)
 
 	return (struct machine_view){
 	    .m = &m->m,
-	    .last_seen_at = m->last_seen_ms ? clock_wall_ms(m->core->clock) -
-	            (m->pool->provider->sees_death && m->m.ended_at == 0 ? 0 : ago)
-	                                    : 0,
+	    .last_seen_at =
+		m->last_seen_ms
+		    ? clock_wall_ms(m->core->clock) -
+			  (m->pool->provider->sees_death && m->m.ended_at == 0 ? 0 : ago)
+		    : 0,
 	};
 }
 
@@ -234,8 +240,8 @@ list_machines(void *arg)
 	int n = 0;
 
 	list_for_each (p, &c->pools, in_core) {
-		struct list *lists[] = {&p->claimed, &p->claiming, &p->ready, &p->launching, &p->ending,
-		    &p->failed};
+		struct list *lists[] = {&p->claimed, &p->claiming, &p->ready,
+		    &p->launching, &p->ending, &p->failed};
 
 		for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 			list_for_each (m, lists[i], in_pool)
@@ -248,7 +254,8 @@ list_machines(void *arg)
 }
 
 static struct machines_op *
-machines_op(struct core *c, const struct core_caller *who, const char *key, core_machines_fn done, void *arg)
+machines_op(struct core *c, const struct core_caller *who, const char *key,
+    core_machines_fn done, void *arg)
 {
 	struct machines_op *op = xnew(struct machines_op);
 
@@ -258,7 +265,8 @@ machines_op(struct core *c, const struct core_caller *who, const char *key, core
 }
 
 void
-core_machines(struct core *c, const struct core_caller *who, core_machines_fn done, void *arg)
+core_machines(
+    struct core *c, const struct core_caller *who, core_machines_fn done, void *arg)
 {
 	core_defer(c, list_machines, machines_op(c, who, "", done, arg));
 }
@@ -329,8 +337,8 @@ find_machine(void *arg)
 }
 
 void
-core_machine_get(struct core *c, const struct core_caller *who, const char *key, core_machines_fn done,
-    void *arg)
+core_machine_get(struct core *c, const struct core_caller *who, const char *key,
+    core_machines_fn done, void *arg)
 {
 	core_defer(c, find_machine, machines_op(c, who, key, done, arg));
 }
@@ -340,7 +348,8 @@ core_machine_get(struct core *c, const struct core_caller *who, const char *key,
 static void
 metric(struct buf *out, const char *name, const char *type, const char *help)
 {
-	buf_fmt(out, "# HELP hearth_%s %s\n# TYPE hearth_%s %s\n", name, help, name, type);
+	buf_fmt(
+	    out, "# HELP hearth_%s %s\n# TYPE hearth_%s %s\n", name, help, name, type);
 }
 
 static void
@@ -353,25 +362,29 @@ pool_metrics(struct core *c, struct buf *out)
 		const struct {
 			const char *state;
 			int n;
-		} rows[] = {{"ready", p->n_ready}, {"claimed", p->n_claimed}, {"launching", p->n_launching},
-		    {"terminating", p->n_ending}};
+		} rows[] = {{"ready", p->n_ready}, {"claimed", p->n_claimed},
+		    {"launching", p->n_launching}, {"terminating", p->n_ending}};
 
 		for (size_t i = 0; i < 4; i++)
-			buf_fmt(out, "hearth_machines{pool=\"%s\",state=\"%s\"} %d\n", p->p.name,
-			    rows[i].state, rows[i].n);
+			buf_fmt(out, "hearth_machines{pool=\"%s\",state=\"%s\"} %d\n",
+			    p->p.name, rows[i].state, rows[i].n);
 	}
 	metric(out, "pool_max", "gauge", "Most machines the pool may have.");
 	list_for_each (p, &c->pools, in_core)
 		buf_fmt(out, "hearth_pool_max{pool=\"%s\"} %d\n", p->p.name, p->p.max);
 	metric(out, "pool_waiting", "gauge", "Reservations that wait for a machine.");
 	list_for_each (p, &c->pools, in_core)
-		buf_fmt(out, "hearth_pool_waiting{pool=\"%s\"} %d\n", p->p.name, p->n_waiting);
-	metric(out, "pool_failing", "gauge", "1 while the pool's launches fail and it backs off.");
+		buf_fmt(out, "hearth_pool_waiting{pool=\"%s\"} %d\n", p->p.name,
+		    p->n_waiting);
+	metric(out, "pool_failing", "gauge",
+	    "1 while the pool's launches fail and it backs off.");
 	list_for_each (p, &c->pools, in_core)
-		buf_fmt(out, "hearth_pool_failing{pool=\"%s\"} %d\n", p->p.name, p->last_error != NULL);
+		buf_fmt(out, "hearth_pool_failing{pool=\"%s\"} %d\n", p->p.name,
+		    p->last_error != NULL);
 	metric(out, "pool_usd_per_hour", "gauge", "What the pool's machines cost now.");
 	list_for_each (p, &c->pools, in_core)
-		buf_fmt(out, "hearth_pool_usd_per_hour{pool=\"%s\"} %g\n", p->p.name, pool_usd_per_hour(p));
+		buf_fmt(out, "hearth_pool_usd_per_hour{pool=\"%s\"} %g\n", p->p.name,
+		    pool_usd_per_hour(p));
 }
 
 void
@@ -383,18 +396,21 @@ core_metrics(struct core *c, struct buf *out)
 	pool_metrics(c, out);
 	metric(out, "reservations_total", "counter", "Reservations served, by path.");
 	for (int i = PATH_WARM; i < PATH_KIND_MAX; i++)
-		buf_fmt(out, "hearth_reservations_total{path=\"%s\"} %llu\n", path_name((enum path)i),
-		    (unsigned long long)n->reservations[i]);
-	metric(out, "reservations_ended_total", "counter", "Reservations ended, by reason.");
+		buf_fmt(out, "hearth_reservations_total{path=\"%s\"} %llu\n",
+		    path_name((enum path)i), (unsigned long long)n->reservations[i]);
+	metric(
+	    out, "reservations_ended_total", "counter", "Reservations ended, by reason.");
 	for (int i = END_CANCELLED; i < END_REASON_MAX; i++)
 		buf_fmt(out, "hearth_reservations_ended_total{reason=\"%s\"} %llu\n",
 		    end_reason_name((enum end_reason)i), (unsigned long long)n->ended[i]);
-	metric(out, "reserve_duration_ms", "histogram", "From the request to an active reservation.");
+	metric(out, "reserve_duration_ms", "histogram",
+	    "From the request to an active reservation.");
 	for (int i = 0; i < 10; i++, bound *= 4)
-		buf_fmt(out, "hearth_reserve_duration_ms_bucket{le=\"%lld\"} %llu\n", (long long)bound,
-		    (unsigned long long)n->active_ms_bucket[i]);
+		buf_fmt(out, "hearth_reserve_duration_ms_bucket{le=\"%lld\"} %llu\n",
+		    (long long)bound, (unsigned long long)n->active_ms_bucket[i]);
 	buf_fmt(out,
-	    "hearth_reserve_duration_ms_bucket{le=\"+Inf\"} %llu\nhearth_reserve_duration_ms_sum %llu\n"
+	    "hearth_reserve_duration_ms_bucket{le=\"+Inf\"} "
+	    "%llu\nhearth_reserve_duration_ms_sum %llu\n"
 	    "hearth_reserve_duration_ms_count %llu\n",
 	    (unsigned long long)n->active_ms_n, (unsigned long long)n->active_ms_sum,
 	    (unsigned long long)n->active_ms_n);
@@ -404,15 +420,19 @@ core_metrics(struct core *c, struct buf *out)
 	} rows[] = {
 	    {"claim_conflicts_total", "Claims whose guard did not hold.", n->conflicts},
 	    {"swaps_total", "Machines swapped for failing at first contact.", n->swaps},
-	    {"deaths_total", "Ready or claimed machines that ended by themselves.", n->deaths},
+	    {"deaths_total", "Ready or claimed machines that ended by themselves.",
+		n->deaths},
 	    {"launches_total", "Launches begun.", n->launches},
 	    {"launch_failures_total", "Launches that failed.", n->launch_failures},
-	    {"strays_ended_total", "Machines found after their end and ended again.", n->strays_ended},
-	    {"store_write_failures_total", "Transactions that the store refused.", n->write_failures},
+	    {"strays_ended_total", "Machines found after their end and ended again.",
+		n->strays_ended},
+	    {"store_write_failures_total", "Transactions that the store refused.",
+		n->write_failures},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		metric(out, rows[i].name, "counter", rows[i].help);
-		buf_fmt(out, "hearth_%s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
+		buf_fmt(
+		    out, "hearth_%s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
 	}
 }
 

@@ -26,19 +26,20 @@ struct ssh_ca;
 struct ssh_pubkey;
 struct store;
 
-#define CORE_KEYS_MAX 16   /* public keys a reservation may have */
+#define CORE_KEYS_MAX 16    /* public keys a reservation may have */
 #define CORE_COUNT_MAX 1000 /* of one `--count` */
-#define CORE_WAITING_MAX 1000 /* without a machine at a time, of one user who is no operator, per pool */
+#define CORE_WAITING_MAX                                                                 \
+	1000 /* without a machine at a time, of one user who is no operator, per pool */
 
 struct core_options {
-	struct clock *clock;          /* borrowed, as all that follows */
+	struct clock *clock; /* borrowed, as all that follows */
 	struct store *store;
 	struct ssh_ca *user_ca;
 	struct ssh_ca *host_ca;
-	const char *login;            /* "dev" */
-	const char *boot_id;          /* of the host: tells a reboot from a restart; copied */
+	const char *login;   /* "dev" */
+	const char *boot_id; /* of the host: tells a reboot from a restart; copied */
 	int64_t default_hold_ms;
-	int64_t max_hold_ms;          /* longest a reservation may last, extensions included */
+	int64_t max_hold_ms; /* longest a reservation may last, extensions included */
 };
 
 /* Who asks. */
@@ -58,7 +59,8 @@ void core_add_provider(struct core *c, const char *name, struct provider *p);
 /* The pools of the configuration; again on reload. A pool that is gone gives up its spares and takes no
    more reservations; those it has run out. Pools are copied. ERR_INVALID, and nothing changed, where a pool
    names a provider that was not added. */
-int core_set_pools(struct core *c, const struct pool *pools, int n, struct err *err) ERR_CHECK;
+int core_set_pools(
+    struct core *c, const struct pool *pools, int n, struct err *err) ERR_CHECK;
 
 /* Loads the store (blocks for that), then asks every provider for its inventory, adopts what is there,
    goes on with open steps, and begins to fill the pools. Requests are served from the return on. */
@@ -73,14 +75,14 @@ void core_close(struct core *c);
 /* ---- reservations ---- */
 
 struct reserve_request {
-	const char *pool;   /* NULL: "default" */
-	const char *name;   /* NULL: one is made */
-	int64_t hold_ms;    /* 0: the default */
-	int64_t idle_ms;    /* 0: none */
+	const char *pool; /* NULL: "default" */
+	const char *name; /* NULL: one is made */
+	int64_t hold_ms;  /* 0: the default */
+	int64_t idle_ms;  /* 0: none */
 	const struct ssh_pubkey *keys;
 	int n_keys;
 	const char *request_id; /* NULL: none */
-	int count;          /* 1 .. CORE_COUNT_MAX; all or none */
+	int count;		/* 1 .. CORE_COUNT_MAX; all or none */
 	bool no_wait;
 	bool no_warm;
 };
@@ -88,44 +90,49 @@ struct reserve_request {
 /* A reservation as its owner sees it. */
 struct reservation_view {
 	const struct reservation *r;
-	const struct machine *machine;  /* NULL: none */
-	const char *const *certificates;/* n_certificates lines; only where the callback says so */
+	const struct machine *machine; /* NULL: none */
+	const char *const
+	    *certificates; /* n_certificates lines; only where the callback says so */
 	int n_certificates;
-	const char *known_hosts;        /* one line, or NULL */
+	const char *known_hosts; /* one line, or NULL */
 	const char *login;
-	int queue_position;             /* 1 is next; 0: not queued */
-	int64_t eta_at;                 /* wall ms; 0: not known */
-	double cost_usd;                /* so far */
+	int queue_position; /* 1 is next; 0: not queued */
+	int64_t eta_at;	    /* wall ms; 0: not known */
+	double cost_usd;    /* so far */
 };
 
 /* With certificates. `existed`: the request id was known, these are its reservations. */
-typedef void (*core_reserve_fn)(void *arg, const struct reservation_view *views, int n, bool existed,
-    const struct err *err);
-void core_reserve(struct core *c, const struct core_caller *who, const struct reserve_request *req,
-    core_reserve_fn done, void *arg); /* later; `req` is read before this returns */
+typedef void (*core_reserve_fn)(void *arg, const struct reservation_view *views, int n,
+    bool existed, const struct err *err);
+void core_reserve(struct core *c, const struct core_caller *who,
+    const struct reserve_request *req, core_reserve_fn done,
+    void *arg); /* later; `req` is read before this returns */
 
 /* `key` is an id, a name, or a unique prefix of an id, here and below; a name beats a prefix; a live
    reservation beats an ended one. Users see their own; operators all. Not there: ERR_NOT_FOUND; another's:
    ERR_NOT_PERMITTED; ambiguous: ERR_INVALID. */
-typedef void (*core_view_fn)(void *arg, const struct reservation_view *view, const struct err *err);
+typedef void (*core_view_fn)(
+    void *arg, const struct reservation_view *view, const struct err *err);
 
 /* With certificates while it is active. wait_ms > 0: answers when it is active or ended, or after wait_ms. Later. */
-void core_get(struct core *c, const struct core_caller *who, const char *key, int64_t wait_ms,
-    core_view_fn done, void *arg);
+void core_get(struct core *c, const struct core_caller *who, const char *key,
+    int64_t wait_ms, core_view_fn done, void *arg);
 
-typedef void (*core_views_fn)(void *arg, const struct reservation_view *views, int n, const struct err *err);
+typedef void (*core_views_fn)(
+    void *arg, const struct reservation_view *views, int n, const struct err *err);
 
 /* Without certificates; newest last. `all`: ended ones too (at most 1,000). Later. */
-void core_list(struct core *c, const struct core_caller *who, bool all, core_views_fn done, void *arg);
+void core_list(struct core *c, const struct core_caller *who, bool all,
+    core_views_fn done, void *arg);
 
 /* Ends it: `done` when everything is undone (wait) or when the end is durable. An ended one is not an
    error. Later. */
-void core_cancel(struct core *c, const struct core_caller *who, const char *key, bool wait,
-    core_view_fn done, void *arg);
+void core_cancel(struct core *c, const struct core_caller *who, const char *key,
+    bool wait, core_view_fn done, void *arg);
 
 /* Moves the deadline by add_ms; with new certificates. Later. */
-void core_extend(struct core *c, const struct core_caller *who, const char *key, int64_t add_ms,
-    core_view_fn done, void *arg);
+void core_extend(struct core *c, const struct core_caller *who, const char *key,
+    int64_t add_ms, core_view_fn done, void *arg);
 
 /* Certificates for other keys, or (n = 0) the same ones anew. Later. */
 void core_certify(struct core *c, const struct core_caller *who, const char *key,
@@ -144,40 +151,41 @@ struct trace {
 	const struct reservation *r;
 	const struct trace_step *steps;
 	int n;
-	int64_t total_ms;          /* asked for → active (or ended, or now) */
-	int64_t longest_chain_ms;  /* the critical path's steps, added up */
-	int64_t one_at_a_time_ms;  /* all steps before it was active, added up */
+	int64_t total_ms;	  /* asked for → active (or ended, or now) */
+	int64_t longest_chain_ms; /* the critical path's steps, added up */
+	int64_t one_at_a_time_ms; /* all steps before it was active, added up */
 	int64_t saved_ms;
-	int slowest;               /* index into steps, -1: none */
+	int slowest; /* index into steps, -1: none */
 	double cost_usd;
-	const char *summary;       /* one sentence: path, why, what took longest */
+	const char *summary; /* one sentence: path, why, what took longest */
 };
 
 typedef void (*core_trace_fn)(void *arg, const struct trace *t, const struct err *err);
-void core_trace(struct core *c, const struct core_caller *who, const char *key, core_trace_fn done,
-    void *arg); /* later */
+void core_trace(struct core *c, const struct core_caller *who, const char *key,
+    core_trace_fn done, void *arg); /* later */
 
 /* ---- pools and machines ---- */
 
 struct pool_view {
-	const struct pool *p;       /* settings in force */
+	const struct pool *p; /* settings in force */
 	int ready, claimed, launching, queued;
-	double usd_per_hour;        /* of all its machines now */
-	int64_t backoff_until_at;   /* 0: none */
-	const char *last_error;     /* NULL: none */
-	const char *image_version;  /* NULL: not built yet */
-	int image_percent;          /* while it is being built, else -1 */
-	int64_t launch_ms;          /* median of the recent ones; 0: not known */
+	double usd_per_hour;	   /* of all its machines now */
+	int64_t backoff_until_at;  /* 0: none */
+	const char *last_error;	   /* NULL: none */
+	const char *image_version; /* NULL: not built yet */
+	int image_percent;	   /* while it is being built, else -1 */
+	int64_t launch_ms;	   /* median of the recent ones; 0: not known */
 };
 
 /* The i-th pool in order of configuration; false behind the last. Valid until the loop runs again. */
 bool core_pool_at(struct core *c, int i, struct pool_view *ret);
-int core_pool_find(struct core *c, const char *key, struct pool_view *ret, struct err *err) ERR_CHECK;
+int core_pool_find(
+    struct core *c, const char *key, struct pool_view *ret, struct err *err) ERR_CHECK;
 
 /* A setting of -1 stays. Operators only. Kept over restarts. Later. */
 typedef void (*core_done_fn)(void *arg, const struct err *err);
-void core_pool_set(struct core *c, const struct core_caller *who, const char *key, int running,
-    int stopped, int hibernated, int max, core_done_fn done, void *arg);
+void core_pool_set(struct core *c, const struct core_caller *who, const char *key,
+    int running, int stopped, int hibernated, int max, core_done_fn done, void *arg);
 
 struct machine_view {
 	const struct machine *m;
@@ -186,8 +194,10 @@ struct machine_view {
 
 /* Live machines and, per pool, the last few failed ones; users see their own and the spares, operators
    all. Later. */
-typedef void (*core_machines_fn)(void *arg, const struct machine_view *views, int n, const struct err *err);
-void core_machines(struct core *c, const struct core_caller *who, core_machines_fn done, void *arg);
+typedef void (*core_machines_fn)(
+    void *arg, const struct machine_view *views, int n, const struct err *err);
+void core_machines(
+    struct core *c, const struct core_caller *who, core_machines_fn done, void *arg);
 void core_machine_get(struct core *c, const struct core_caller *who, const char *key,
     core_machines_fn done, void *arg); /* n is 1 */
 
@@ -195,23 +205,23 @@ struct image_view {
 	const char *provider;
 	const char *name;
 	const char *version; /* NULL: none yet */
-	int percent;         /* while building, else -1 */
+	int percent;	     /* while building, else -1 */
 	const char *error;
-	int machines;        /* that use the image */
+	int machines; /* that use the image */
 };
 bool core_image_at(struct core *c, int i, struct image_view *ret);
 
 /* Builds a new version with the first provider that has this image in a pool. Operators only. Later. */
-void core_image_build(struct core *c, const struct core_caller *who, const char *name, core_done_fn done,
-    void *arg);
+void core_image_build(struct core *c, const struct core_caller *who, const char *name,
+    core_done_fn done, void *arg);
 
 /* ---- audit ---- */
 
 struct audit_item {
 	const char *provider;
-	const char *token;   /* machine id; NULL: bears none */
+	const char *token; /* machine id; NULL: bears none */
 	const char *ref;
-	const char *what;    /* "not in the ledger", "not at the provider", ... */
+	const char *what; /* "not in the ledger", "not at the provider", ... */
 	bool repaired;
 };
 
@@ -227,7 +237,8 @@ struct audit {
 /* The ledger against every provider's inventory, twice, so that what is on its way is no difference.
    `repair` ends what only a provider has and closes what only the ledger has. Operators only. Later. */
 typedef void (*core_audit_fn)(void *arg, const struct audit *a, const struct err *err);
-void core_audit(struct core *c, const struct core_caller *who, bool repair, core_audit_fn done, void *arg);
+void core_audit(struct core *c, const struct core_caller *who, bool repair,
+    core_audit_fn done, void *arg);
 
 /* ---- events and numbers ---- */
 
@@ -238,8 +249,10 @@ struct core_subscription *core_subscribe(struct core *c, core_event_fn fn, void 
 void core_unsubscribe(struct core_subscription *s);
 
 /* Events with seq > since, at most `limit`, oldest first. Later. */
-typedef void (*core_events_fn)(void *arg, const struct event *events, int n, const struct err *err);
-void core_events_since(struct core *c, int64_t since, int limit, core_events_fn done, void *arg);
+typedef void (*core_events_fn)(
+    void *arg, const struct event *events, int n, const struct err *err);
+void core_events_since(
+    struct core *c, int64_t since, int limit, core_events_fn done, void *arg);
 int64_t core_last_event(const struct core *c);
 
 /* May this caller see this event? */

@@ -36,12 +36,13 @@ struct cprovider {
 	struct list in_core;
 	struct core *core;
 	char *name;
-	struct provider *p; /* owned */
-	double usd_per_hour;/* its own, which views need longer than it lives */
+	struct provider *p;  /* owned */
+	double usd_per_hour; /* its own, which views need longer than it lives */
 	bool sees_death;
-	bool listed;        /* the start's inventory has come */
-	struct timer look;  /* next inventory */
-	struct map strays;  /* ref → struct stray: seen in the last inventory, not ours by the ledger */
+	bool listed;	   /* the start's inventory has come */
+	struct timer look; /* next inventory */
+	struct map
+	    strays; /* ref → struct stray: seen in the last inventory, not ours by the ledger */
 };
 
 /* A machine as core drives it. Its list says where it stands in its pool. */
@@ -51,17 +52,17 @@ struct cmachine {
 	struct cpool *pool;
 	struct list in_pool;
 	struct creservation *reservation; /* borrowed; NULL: none */
-	struct plan_run *run;             /* owned reference; NULL: at rest */
+	struct plan_run *run;		  /* owned reference; NULL: at rest */
 	int64_t born_ms;
 	int64_t last_seen_ms;
-	int sessions;                     /* -1: not known */
-	bool gone;                        /* sighted GONE: nothing is left to undo */
-	bool seen_ready;                  /* sighted READY, maybe before `launch` answered */
+	int sessions;	 /* -1: not known */
+	bool gone;	 /* sighted GONE: nothing is left to undo */
+	bool seen_ready; /* sighted READY, maybe before `launch` answered */
 	int end_attempts;
-	struct timer timer;               /* bounds the wait for ready, paces the end's retries */
-	int setup_next;                   /* next setup command */
-	bool claiming;                    /* READY, and a claim on its way to the store, or its verdict */
-	bool outdated;                    /* made before its pool's settings changed */
+	struct timer timer; /* bounds the wait for ready, paces the end's retries */
+	int setup_next;	    /* next setup command */
+	bool claiming; /* READY, and a claim on its way to the store, or its verdict */
+	bool outdated; /* made before its pool's settings changed */
 };
 
 struct certs;
@@ -71,77 +72,84 @@ struct creservation {
 	struct reservation r;
 	struct core *core;
 	struct cpool *pool;
-	struct list in_pool;     /* waiting or served */
+	struct list in_pool; /* waiting or served */
 	struct list in_core;
-	struct cmachine *machine;/* borrowed; NULL: none yet, or gone */
-	struct cmachine *launching; /* borrowed; the cold launch made for it, while it is one */
-	struct plan_run *run;    /* owned reference; NULL: at rest */
+	struct cmachine *machine; /* borrowed; NULL: none yet, or gone */
+	struct cmachine
+	    *launching;	      /* borrowed; the cold launch made for it, while it is one */
+	struct plan_run *run; /* owned reference; NULL: at rest */
 	struct list waiters;
-	struct timer timer;      /* expiry or idleness, whichever is sooner */
-	char *owner_name;        /* key in names: "UID:NAME"; owned */
-	char *known_hosts;       /* owned: the line of the last view */
-	char *request_key;       /* key in requests: "UID:REQUEST"; owned; NULL: none */
-	struct timer contact;    /* first contact is looked at a little after the claim */
+	struct timer timer;   /* expiry or idleness, whichever is sooner */
+	char *owner_name;     /* key in names: "UID:NAME"; owned */
+	char *known_hosts;    /* owned: the line of the last view */
+	char *request_key;    /* key in requests: "UID:REQUEST"; owned; NULL: none */
+	struct timer contact; /* first contact is looked at a little after the claim */
 	struct timer push_again;
-	struct plan_run *push;   /* owned reference: a deadline on its way after an extension */
+	struct plan_run
+	    *push; /* owned reference: a deadline on its way after an extension */
 	int64_t idle_since_ms;
-	int64_t pushed_offset_ms; /* wall clock less clock when the machine was told its deadline */
-	int position;            /* in line, 1 is next: as of the last look at the line */
-	int launches;            /* cold launches made for it that failed */
+	int64_t
+	    pushed_offset_ms; /* wall clock less clock when the machine was told its deadline */
+	int position;	      /* in line, 1 is next: as of the last look at the line */
+	int launches;	      /* cold launches made for it that failed */
 	int swaps;
-	bool durable;            /* the store has it */
-	bool claiming;           /* a claim is on its way to the store */
-	bool unsaved;            /* changed while claiming: saved when the claim is over */
-	bool end_durable;        /* ENDED, and the store knows */
-	struct reserve_op *op;   /* borrowed: the request it was made by, until that is answered */
-	bool settled;            /* the request has counted it */
-	struct certs *certs;     /* owned: made by the step `certificate` for the first view */
+	bool durable;	  /* the store has it */
+	bool claiming;	  /* a claim is on its way to the store */
+	bool unsaved;	  /* changed while claiming: saved when the claim is over */
+	bool end_durable; /* ENDED, and the store knows */
+	struct reserve_op
+	    *op;      /* borrowed: the request it was made by, until that is answered */
+	bool settled; /* the request has counted it */
+	struct certs
+	    *certs; /* owned: made by the step `certificate` for the first view */
 };
 
 #define LAUNCH_SAMPLES 15
 #define SHAPE_MAX 20
 
 struct cpool {
-	struct pool p;       /* settings in force */
-	int configured[4];   /* running, stopped, hibernated, max of the file */
-	int set[4];          /* by an operator; -1: not */
+	struct pool p;	   /* settings in force */
+	int configured[4]; /* running, stopped, hibernated, max of the file */
+	int set[4];	   /* by an operator; -1: not */
 	struct core *core;
 	struct list in_core;
 	struct cprovider *provider;
 	struct image *image;
-	bool gone;           /* no longer in the configuration */
-	struct list ready;   /* oldest first */
-	struct list claiming;/* ready, a claim is on its way to the store */
+	bool gone;	      /* no longer in the configuration */
+	struct list ready;    /* oldest first */
+	struct list claiming; /* ready, a claim is on its way to the store */
 	struct list launching;
 	struct list claimed;
 	struct list ending;
-	struct list failed;  /* the last few, for `machine show` */
-	int n_ready, n_claiming, n_launching, n_claimed, n_ending, n_failed; /* n_ready counts claiming */
+	struct list failed; /* the last few, for `machine show` */
+	int n_ready, n_claiming, n_launching, n_claimed, n_ending,
+	    n_failed;	     /* n_ready counts claiming */
 	struct list waiting; /* reservations without a machine, in order */
 	struct list served;
 	int n_waiting;
 	struct timer wake;
-	bool look_for_old;   /* some of the ready ones may have to be replaced */
-	int64_t *ends;       /* owned: cache of view.c */
+	bool look_for_old; /* some of the ready ones may have to be replaced */
+	int64_t *ends;	   /* owned: cache of view.c */
 	int n_ends;
 	int64_t ends_ms;
-	int failures;        /* launches in a row */
+	int failures; /* launches in a row */
 	int64_t backoff_until_ms;
 	char *last_error;
 	int64_t samples[LAUNCH_SAMPLES]; /* ms of the last launches */
 	int n_samples;
 	char shape[SHAPE_MAX]; /* of the settings that a machine is made by */
-	int64_t shaped_at;   /* when the shape became what it is; older machines are replaced */
-	int64_t spend_day;   /* days since 1970 */
-	double spent_usd;    /* that day, by machines that have ended */
+	int64_t
+	    shaped_at; /* when the shape became what it is; older machines are replaced */
+	int64_t spend_day; /* days since 1970 */
+	double spent_usd;  /* that day, by machines that have ended */
 };
 
 struct event_node;
 
 /* The transaction that gathers what this round of the loop changes. */
 struct cwrite {
-	struct cwrite *next;   /* of those that failed */
-	struct store_tx *tx;   /* a reference, until it is durable */
+	struct cwrite *next; /* of those that failed */
+	struct store_tx *tx; /* a reference, until it is durable */
 	struct event_node *events;
 	struct event_node **events_end;
 	struct cthen *thens;
@@ -151,7 +159,8 @@ struct cwrite {
 struct counters {
 	uint64_t reservations[PATH_KIND_MAX]; /* by path, when first active */
 	uint64_t ended[END_REASON_MAX];
-	uint64_t conflicts, swaps, deaths, launches, launch_failures, strays_ended, write_failures;
+	uint64_t conflicts, swaps, deaths, launches, launch_failures, strays_ended,
+	    write_failures;
 	uint64_t active_ms_sum, active_ms_n;
 	uint64_t active_ms_bucket[10];
 };
@@ -165,24 +174,25 @@ struct core {
 	struct clock *clock;
 	struct store *store;
 	struct list providers, pools, images, subscriptions, audits;
-	struct list live;          /* reservations, oldest first */
-	struct map machines;       /* id → cmachine */
-	struct map reservations;   /* id → creservation */
-	struct map names;          /* "UID:NAME" → creservation, not ended */
-	struct map requests;       /* "UID:REQUEST" → creservation */
+	struct list live;	 /* reservations, oldest first */
+	struct map machines;	 /* id → cmachine */
+	struct map reservations; /* id → creservation */
+	struct map names;	 /* "UID:NAME" → creservation, not ended */
+	struct map requests;	 /* "UID:REQUEST" → creservation */
 	struct map pools_by_name;
 	int64_t last_step, last_event;
 	uint64_t last_serial;
 	struct cwrite *pending;
 	struct timer flush;
 	enum store_health health;
-	struct timer rewrite;      /* on while STORE_REFUSES */
-	struct cwrite *failed, **failed_end; /* gathered ones that the store refused, oldest first */
-	struct err refused;        /* why */
+	struct timer rewrite; /* on while STORE_REFUSES */
+	struct cwrite *failed,
+	    **failed_end;   /* gathered ones that the store refused, oldest first */
+	struct err refused; /* why */
 	struct list deferred;
 	struct timer defer;
 	struct counters n;
-	bool host_restarted;       /* the boot id differs from the stored one */
+	bool host_restarted; /* the boot id differs from the stored one */
 	bool started;
 	bool closing;
 	char *user_ca_line; /* public */
@@ -213,18 +223,23 @@ struct cwrite *cwrite_new(struct core *c);
 void cwrite_submit(struct core *c, struct cwrite *w, core_done_fn fn, void *arg);
 
 /* As the store's query; answers with an error once the store is closed. */
-void core_query(struct core *c, const struct store_query *q, store_query_fn done, void *arg);
+void core_query(
+    struct core *c, const struct store_query *q, store_query_fn done, void *arg);
 
 /* False while the store refuses writes. */
 bool core_can_write(const struct core *c);
 
 /* Puts the event of a change into a write (NULL: core_tx's). */
-void core_event_machine_as(struct core *c, struct cwrite *w, const struct cmachine *m, const struct machine *row);
-void core_event_reservation(struct core *c, struct cwrite *w, const struct reservation *row, const char *detail);
-void core_event_pool(struct core *c, const struct cpool *p, const char *state, const char *detail);
+void core_event_machine_as(struct core *c, struct cwrite *w, const struct cmachine *m,
+    const struct machine *row);
+void core_event_reservation(
+    struct core *c, struct cwrite *w, const struct reservation *row, const char *detail);
+void core_event_pool(
+    struct core *c, const struct cpool *p, const char *state, const char *detail);
 
-void core_save_machine(struct cmachine *m);          /* row and event into core_tx */
-void core_save_reservation(struct creservation *r);  /* likewise; while a claim is under way, after it */
+void core_save_machine(struct cmachine *m); /* row and event into core_tx */
+void core_save_reservation(
+    struct creservation *r); /* likewise; while a claim is under way, after it */
 
 int64_t core_next_step(struct core *c);
 
@@ -252,12 +267,14 @@ const struct plan *machine_plan_of(const char *step);
 
 /* The claim is durable: from the claiming list to the claimed one. The row is the claim's own. */
 void machine_claimed(struct cmachine *m, struct creservation *r);
-void machine_set_claiming(struct cmachine *m, bool claiming); /* READY: between the two lists */
+void machine_set_claiming(
+    struct cmachine *m, bool claiming); /* READY: between the two lists */
 
 /* Its reservation no longer waits for it, or has not got it: a spare again. */
 void machine_unreserve(struct cmachine *m);
 void machine_sighted(struct cmachine *m, const struct sighting *s);
-struct cmachine *machine_new(struct cpool *p, const struct machine *row); /* in memory; row copied */
+struct cmachine *machine_new(
+    struct cpool *p, const struct machine *row); /* in memory; row copied */
 void machine_free(struct cmachine *m);
 bool machine_healthy(const struct cmachine *m);
 bool machine_current(const struct cmachine *m); /* right image version, not too old */
@@ -276,17 +293,26 @@ void claim_start(struct creservation *r, struct cmachine *m);
 
 /* ---- reservation.c ---- */
 
-enum { HOLD_STEP_MACHINE, HOLD_STEP_CLAIM, HOLD_STEP_CERTIFICATE, HOLD_STEP_DEADLINE, HOLD_STEP_CONTACT };
+enum {
+	HOLD_STEP_MACHINE,
+	HOLD_STEP_CLAIM,
+	HOLD_STEP_CERTIFICATE,
+	HOLD_STEP_DEADLINE,
+	HOLD_STEP_CONTACT
+};
 
 struct creservation *reservation_new(struct core *c, const struct reservation *row);
 void reservation_free(struct creservation *r);
 
 /* Nothing ready for it: waits in its pool's line, where pool.c serves it. */
 void reservation_wait_in_line(struct creservation *r, const char *miss_reason);
-void reservation_moved(struct creservation *r, enum reservation_state to); /* row, event, waiters */
-void reservation_claimed(struct creservation *r, bool first); /* first: it was never active before */
+void reservation_moved(
+    struct creservation *r, enum reservation_state to); /* row, event, waiters */
+void reservation_claimed(
+    struct creservation *r, bool first); /* first: it was never active before */
 void reservation_claim_failed(struct creservation *r, const struct err *err);
-void reservation_machine_gone(struct creservation *r, const char *why); /* its machine died */
+void reservation_machine_gone(
+    struct creservation *r, const char *why); /* its machine died */
 void reservation_launch_failed(struct creservation *r, const char *why);
 void reservation_end(struct creservation *r, enum end_reason reason, const char *error);
 void reservation_undone(struct creservation *r); /* its machine is gone; may free r */
@@ -295,8 +321,10 @@ void reservation_push_deadline(struct creservation *r);
 void reservation_plan_new(struct creservation *r);
 const struct plan *reservation_plan(void);
 void reservation_take(struct creservation *r, struct cmachine *m); /* begins the claim */
-void reservation_discard(struct creservation *r, const struct err *why); /* not stored, not to be */
-void reservation_let_go(struct creservation *r);  /* frees it if nothing holds it any more */
+void reservation_discard(
+    struct creservation *r, const struct err *why); /* not stored, not to be */
+void reservation_let_go(
+    struct creservation *r); /* frees it if nothing holds it any more */
 
 /* ---- view.c ---- */
 
@@ -307,8 +335,8 @@ struct certs {
 void certs_free(struct certs **cs); /* sets it to NULL; NULL is fine */
 
 /* Signs a certificate for each key (n = 0: the reservation's own) until its deadline. *ret is new. */
-int certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n, struct certs **ret,
-    struct err *err) ERR_CHECK;
+int certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
+    struct certs **ret, struct err *err) ERR_CHECK;
 
 /* A view of a live reservation, or (m = NULL) of a stored row. `certs` may be NULL. All is borrowed. */
 struct reservation_view view_of(struct creservation *r, const struct certs *certs);
@@ -325,7 +353,8 @@ int pool_total(const struct cpool *p);
 /* Machines the pool could still launch, or is launching for nobody, less those who wait for one; below 0
    the last in line have to queue. */
 int pool_room(const struct cpool *p);
-int pool_line_without_launch(const struct cpool *p); /* waiting ones that no launch is made for */
+int pool_line_without_launch(
+    const struct cpool *p); /* waiting ones that no launch is made for */
 int64_t pool_launch_ms(const struct cpool *p);
 double pool_usd_per_hour(const struct cpool *p);
 void pool_spent(struct cpool *p, const struct machine *m);
@@ -340,7 +369,8 @@ void pool_free(struct cpool *p);
 /* ---- recover.c ---- */
 
 void core_sighting(void *arg, const struct sighting *s);
-void core_image(void *arg, const char *image, const char *version, int percent, const char *error);
+void core_image(
+    void *arg, const char *image, const char *version, int percent, const char *error);
 void provider_look(void *arg); /* one inventory, and what follows from it */
 
 void strays_free(struct cprovider *pr);
@@ -348,7 +378,8 @@ void strays_free(struct cprovider *pr);
 /* ---- request.c ---- */
 
 /* As core_get, at once and without certificates. */
-void core_show(struct core *c, const struct core_caller *who, const char *key, core_view_fn done, void *arg);
+void core_show(struct core *c, const struct core_caller *who, const char *key,
+    core_view_fn done, void *arg);
 
 /* ---- audit.c ---- */
 

@@ -41,7 +41,8 @@ machine_place(struct cmachine *m)
 	case MACHINE_TERMINATED:
 		return &m->pool->ending;
 	case MACHINE_FAILED:
-		return m->run || timer_is_on(&m->timer) ? &m->pool->ending : &m->pool->failed;
+		return m->run || timer_is_on(&m->timer) ? &m->pool->ending
+							: &m->pool->failed;
 	default:
 		return &m->pool->launching;
 	}
@@ -51,10 +52,10 @@ static int *
 count_of(struct cpool *p, const struct list *l)
 {
 	return l == &p->launching ? &p->n_launching
-	    : l == &p->claimed    ? &p->n_claimed
-	    : l == &p->ending     ? &p->n_ending
-	    : l == &p->failed     ? &p->n_failed
-	                          : &p->n_ready;
+	       : l == &p->claimed ? &p->n_claimed
+	       : l == &p->ending  ? &p->n_ending
+	       : l == &p->failed  ? &p->n_failed
+				  : &p->n_ready;
 }
 
 /* Puts it on the list of its state; `was` is the list it leaves (NULL: none). */
@@ -78,7 +79,8 @@ machine_set_claiming(struct cmachine *m, bool claiming)
 
 	m->claiming = claiming;
 	place(m, was);
-	if (!claiming && m->m.state == MACHINE_READY) { /* it was the oldest, and is again */
+	if (!claiming &&
+	    m->m.state == MACHINE_READY) { /* it was the oldest, and is again */
 		list_remove(&m->in_pool);
 		list_push_front(&m->pool->ready, &m->in_pool);
 	}
@@ -121,7 +123,7 @@ machine_new(struct cpool *p, const struct machine *row)
 	m->pool = p;
 	m->sessions = -1;
 	m->born_ms = clock_now_ms(p->core->clock) -
-	    (clock_wall_ms(p->core->clock) - row->created_at);
+		     (clock_wall_ms(p->core->clock) - row->created_at);
 	m->outdated = row->created_at < p->shaped_at;
 	list_init(&m->in_pool);
 	place(m, NULL);
@@ -147,8 +149,8 @@ machine_healthy(const struct cmachine *m)
 {
 	/* never seen: it is in the store, and the start's inventory has not come */
 	return m->last_seen_ms &&
-	    (m->pool->provider->sees_death ||
-	        clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS);
+	       (m->pool->provider->sees_death ||
+		   clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS);
 }
 
 bool
@@ -161,7 +163,7 @@ machine_current(const struct cmachine *m)
 	    strcmp(p->image->version, m->m.image_version) != 0)
 		return false;
 	return !m->outdated && strcmp(m->m.image, p->p.image) == 0 &&
-	    (!p->p.max_age_ms || age < p->p.max_age_ms);
+	       (!p->p.max_age_ms || age < p->p.max_age_ms);
 }
 
 int64_t
@@ -173,7 +175,8 @@ machine_lease_s(const struct cpool *p)
 double
 machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at)
 {
-	double rate = p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->usd_per_hour;
+	double rate =
+	    p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->usd_per_hour;
 
 	return to_at > from_at ? rate * (double)(to_at - from_at) / 3600000.0 : 0;
 }
@@ -258,19 +261,19 @@ launch_start(struct plan_run *run, int i)
 	}
 	p->provider->p->ops->launch(p->provider->p,
 	    &(struct launch_spec){
-	        .token = m->m.id.s,
-	        .pool = p->p.name,
-	        .image = m->m.image,
-	        .image_version = m->m.image_version,
-	        .memory_bytes = p->p.memory_bytes,
-	        .cpu_milli = p->p.cpu_milli,
-	        .pids_max = p->p.pids_max,
-	        .nesting = p->p.nesting,
-	        .lease_s = machine_lease_s(p),
-	        .hostname = m->m.id.s,
-	        .host_key = key.text.data,
-	        .host_cert = cert,
-	        .user_ca = c->user_ca_line,
+		.token = m->m.id.s,
+		.pool = p->p.name,
+		.image = m->m.image,
+		.image_version = m->m.image_version,
+		.memory_bytes = p->p.memory_bytes,
+		.cpu_milli = p->p.cpu_milli,
+		.pids_max = p->p.pids_max,
+		.nesting = p->p.nesting,
+		.lease_s = machine_lease_s(p),
+		.hostname = m->m.id.s,
+		.host_key = key.text.data,
+		.host_cert = cert,
+		.user_ca = c->user_ca_line,
 	    },
 	    launch_answered, plan_run_ref(run));
 	ssh_hostkey_fini(&key);
@@ -296,7 +299,8 @@ ready_start(struct plan_run *run, int i)
 	if (m->seen_ready)
 		plan_step_done(run, i, NULL, 0);
 	else
-		timer_set(run->core->clock, &m->timer, READY_TIMEOUT_MS, ready_overdue, m);
+		timer_set(
+		    run->core->clock, &m->timer, READY_TIMEOUT_MS, ready_overdue, m);
 }
 
 static void setup_start(struct plan_run *run, int i);
@@ -315,9 +319,10 @@ setup_answered(void *arg, int exit_code, const char *output, const struct err *w
 			setup_start(run, LAUNCH_STEP_SETUP);
 		} else {
 			if (why->code == ERR_NONE)
-				err_set(&err, ERR_INTERNAL, "setup command %d exited %d: %.80s",
-				    i + 1, exit_code,
-				    i < m->pool->p.n_setup ? m->pool->p.setup[i] : "since changed");
+				err_set(&err, ERR_INTERNAL,
+				    "setup command %d exited %d: %.80s", i + 1, exit_code,
+				    i < m->pool->p.n_setup ? m->pool->p.setup[i]
+							   : "since changed");
 			else {
 				err = *why;
 				err_wrap(&err, "setup command %d", i + 1);
@@ -340,7 +345,8 @@ setup_start(struct plan_run *run, int i)
 		return;
 	}
 	p->provider->p->ops->setup(p->provider->p, m->m.id.s, m->m.provider_ref,
-	    p->p.setup[m->setup_next], p->p.setup_timeout_ms, setup_answered, plan_run_ref(run));
+	    p->p.setup[m->setup_next], p->p.setup_timeout_ms, setup_answered,
+	    plan_run_ref(run));
 }
 
 static void
@@ -414,19 +420,19 @@ static const struct plan launch_plan = {
     .name = "launch",
     .n = 3,
     .steps =
-        {
-            [LAUNCH_STEP_LAUNCH] = {.name = "launch",
-                .effect = true,
-                .start = launch_start,
-                .undo = launch_undo},
-            [LAUNCH_STEP_READY] = {.name = "ready",
-                .waits_for = 1u << LAUNCH_STEP_LAUNCH,
-                .start = ready_start},
-            [LAUNCH_STEP_SETUP] = {.name = "setup",
-                .waits_for = 1u << LAUNCH_STEP_READY,
-                .effect = true,
-                .start = setup_start},
-        },
+	{
+	    [LAUNCH_STEP_LAUNCH] = {.name = "launch",
+		.effect = true,
+		.start = launch_start,
+		.undo = launch_undo},
+	    [LAUNCH_STEP_READY] = {.name = "ready",
+		.waits_for = 1u << LAUNCH_STEP_LAUNCH,
+		.start = ready_start},
+	    [LAUNCH_STEP_SETUP] = {.name = "setup",
+		.waits_for = 1u << LAUNCH_STEP_READY,
+		.effect = true,
+		.start = setup_start},
+	},
     .finished = launch_finished,
 };
 
@@ -456,8 +462,8 @@ terminate_start(struct plan_run *run, int i)
 	if (m->gone)
 		plan_step_done(run, i, NULL, 0);
 	else
-		p->ops->terminate(
-		    p, m->m.id.s, m->m.provider_ref, terminate_answered, plan_run_ref(run));
+		p->ops->terminate(p, m->m.id.s, m->m.provider_ref, terminate_answered,
+		    plan_run_ref(run));
 }
 
 static void
@@ -579,14 +585,14 @@ static const struct plan end_plan = {
     .name = "end",
     .n = 2,
     .steps =
-        {
-            [END_STEP_TERMINATE] = {.name = "terminate",
-                .effect = true,
-                .start = terminate_start},
-            [END_STEP_GONE] = {.name = "gone",
-                .waits_for = 1u << END_STEP_TERMINATE,
-                .start = gone_start},
-        },
+	{
+	    [END_STEP_TERMINATE] = {.name = "terminate",
+		.effect = true,
+		.start = terminate_start},
+	    [END_STEP_GONE] = {.name = "gone",
+		.waits_for = 1u << END_STEP_TERMINATE,
+		.start = gone_start},
+	},
     .finished = end_finished,
 };
 
@@ -599,7 +605,8 @@ machine_end(struct cmachine *m, const char *why)
 		if (m->run) {
 			struct err err;
 
-			err_set(&err, ERR_CANCELLED, "%s", why ? why : "no longer needed");
+			err_set(
+			    &err, ERR_CANCELLED, "%s", why ? why : "no longer needed");
 			plan_run_cancel(m->run, &err);
 			return;
 		}
@@ -642,13 +649,14 @@ died(struct cmachine *m, const struct sighting *s)
 	struct err err;
 	enum machine_state state = m->m.state;
 
-	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s", s->error ? ": " : "",
-	    s->error ? s->error : "");
+	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s",
+	    s->error ? ": " : "", s->error ? s->error : "");
 	m->gone = m->gone || s->state == SIGHTING_GONE;
 	if (state == MACHINE_LAUNCHING) {
 		err_set(&err, ERR_UNAVAILABLE, "%s", why);
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
-			if (m->run->state[i] == RUN_STARTED && m->run->plan == &launch_plan) {
+			if (m->run->state[i] == RUN_STARTED &&
+			    m->run->plan == &launch_plan) {
 				plan_step_failed(m->run, i, &err);
 				return;
 			}
@@ -666,8 +674,10 @@ died(struct cmachine *m, const struct sighting *s)
 	} else if (m->gone && m->run && m->run->plan == &end_plan) {
 		if (plan_step_running(m->run, END_STEP_GONE))
 			plan_step_done(m->run, END_STEP_GONE, NULL, s->resolution_ms);
-	} else if (m->gone && !m->run && state != MACHINE_TERMINATED && timer_is_on(&m->timer)) {
-		begin_end(m); /* between two attempts: the next one has nothing left to do */
+	} else if (m->gone && !m->run && state != MACHINE_TERMINATED &&
+		   timer_is_on(&m->timer)) {
+		begin_end(
+		    m); /* between two attempts: the next one has nothing left to do */
 	}
 }
 
@@ -684,7 +694,8 @@ machine_sighted(struct cmachine *m, const struct sighting *s)
 	if (s->ref && !m->m.provider_ref)
 		xstrset(&m->m.provider_ref, s->ref);
 	if (s->sessions >= 0 && s->sessions != m->sessions) {
-		struct creservation *r = m->m.state == MACHINE_CLAIMED ? m->reservation : NULL;
+		struct creservation *r =
+		    m->m.state == MACHINE_CLAIMED ? m->reservation : NULL;
 
 		m->sessions = s->sessions;
 		if (r) {
@@ -697,7 +708,8 @@ machine_sighted(struct cmachine *m, const struct sighting *s)
 		m->seen_ready = true;
 		if (m->m.state == MACHINE_READY && m->pool->n_waiting > 0)
 			pool_wake(m->pool);
-		if (m->m.state == MACHINE_LAUNCHING && m->run && m->run->plan == &launch_plan &&
+		if (m->m.state == MACHINE_LAUNCHING && m->run &&
+		    m->run->plan == &launch_plan &&
 		    plan_step_running(m->run, LAUNCH_STEP_READY))
 			plan_step_done(m->run, LAUNCH_STEP_READY, NULL, s->resolution_ms);
 		break;

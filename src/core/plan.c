@@ -10,7 +10,8 @@
 #include "core/core_internal.h"
 
 struct plan_run *
-plan_run_new(struct core *c, const struct plan *plan, void *owner, struct id subject, int attempt)
+plan_run_new(
+    struct core *c, const struct plan *plan, void *owner, struct id subject, int attempt)
 {
 	struct plan_run *run = xnew(struct plan_run);
 
@@ -66,7 +67,7 @@ static bool
 settled(const struct plan_run *run, int i)
 {
 	return run->state[i] == RUN_DONE || run->state[i] == RUN_SKIPPED ||
-	    (run->state[i] == RUN_FAILED && run->plan->steps[i].optional);
+	       (run->state[i] == RUN_FAILED && run->plan->steps[i].optional);
 }
 
 static bool
@@ -219,8 +220,9 @@ give_up(struct plan_run *run, const struct err *err)
 	plan_run_ref(run);
 	run->over = true;
 	for (int i = run->plan->n - 1; i >= 0; i--) {
-		bool started = run->state[i] == RUN_STARTED || run->state[i] == RUN_DONE ||
-		    run->state[i] == RUN_INTENT || run->state[i] == RUN_FAILED;
+		bool started = run->state[i] == RUN_STARTED ||
+			       run->state[i] == RUN_DONE || run->state[i] == RUN_INTENT ||
+			       run->state[i] == RUN_FAILED;
 
 		if (run->state[i] == RUN_STARTED || run->state[i] == RUN_INTENT) {
 			run->state[i] = RUN_FAILED;

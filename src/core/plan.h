@@ -27,8 +27,8 @@ struct store_tx;
 struct plan_step {
 	const char *name;
 	uint32_t waits_for; /* bit i: step i of the same plan */
-	bool effect;        /* the journal has it before it starts */
-	bool optional;      /* its failure is recorded, and the plan goes on */
+	bool effect;	    /* the journal has it before it starts */
+	bool optional;	    /* its failure is recorded, and the plan goes on */
 
 	/* Leads to exactly one plan_step_done() or plan_step_failed(), now or later. */
 	void (*start)(struct plan_run *run, int i);
@@ -46,23 +46,30 @@ struct plan {
 	void (*finished)(struct plan_run *run, const struct err *err);
 };
 
-enum run_state { RUN_WAITING, RUN_INTENT, RUN_STARTED, RUN_DONE, RUN_FAILED, RUN_SKIPPED };
+enum run_state {
+	RUN_WAITING,
+	RUN_INTENT,
+	RUN_STARTED,
+	RUN_DONE,
+	RUN_FAILED,
+	RUN_SKIPPED
+};
 
 struct plan_run {
 	const struct plan *plan;
 	struct core *core; /* borrowed */
-	void *owner;       /* the subject: struct cmachine or creservation */
+	void *owner;	   /* the subject: struct cmachine or creservation */
 	struct id subject;
 	int attempt;
 	int refs;
-	bool over; /* `finished` has been called, or will never be */
+	bool over;		       /* `finished` has been called, or will never be */
 	uint8_t state[PLAN_STEPS_MAX]; /* enum run_state */
 	struct step rows[PLAN_STEPS_MAX];
 };
 
 /* Makes a run without starting it. `owner` outlives it. */
-struct plan_run *plan_run_new(struct core *c, const struct plan *plan, void *owner, struct id subject,
-    int attempt);
+struct plan_run *plan_run_new(
+    struct core *c, const struct plan *plan, void *owner, struct id subject, int attempt);
 struct plan_run *plan_run_ref(struct plan_run *run);
 void plan_run_unref(struct plan_run *run);
 

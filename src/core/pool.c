@@ -14,7 +14,8 @@
 #define LAUNCHING_MAX 128 /* of one pool at a time: the provider is not helped by more */
 #define DAY_MS 86400000
 
-static const char over_budget[] = "the budget for today is spent; it starts again at 00:00 UTC";
+static const char over_budget[] =
+    "the budget for today is spent; it starts again at 00:00 UTC";
 
 static void reconcile(void *arg);
 
@@ -126,7 +127,8 @@ cost_today(const struct cpool *p, const struct machine *m)
 	int64_t start = p->spend_day * DAY_MS;
 	int64_t from = m->created_at > start ? m->created_at : start;
 
-	return machine_cost(p, from, m->ended_at ? m->ended_at : clock_wall_ms(p->core->clock));
+	return machine_cost(
+	    p, from, m->ended_at ? m->ended_at : clock_wall_ms(p->core->clock));
 }
 
 void
@@ -142,7 +144,8 @@ pool_spent(struct cpool *p, const struct machine *m)
 		ended.ended_at = clock_wall_ms(p->core->clock);
 	p->spent_usd += cost_today(p, &ended);
 	(void)snprintf(key, sizeof(key), "spent:%s", p->p.name);
-	(void)snprintf(value, sizeof(value), "%lld %.9f", (long long)p->spend_day, p->spent_usd);
+	(void)snprintf(
+	    value, sizeof(value), "%lld %.9f", (long long)p->spend_day, p->spent_usd);
 	store_tx_meta(core_tx(p->core), key, value);
 }
 
@@ -158,7 +161,8 @@ spent_today(struct cpool *p)
 	usd = p->spent_usd;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_for_each (m, lists[i], in_pool)
-			if (m->m.state != MACHINE_TERMINATED) /* counted as spent already */
+			if (m->m.state !=
+			    MACHINE_TERMINATED) /* counted as spent already */
 				usd += cost_today(p, &m->m);
 	return usd;
 }
@@ -277,8 +281,10 @@ dismiss_line(struct cpool *p)
 
 	list_for_each_safe (r, tmp, &p->waiting, in_pool)
 		if (r->durable && !r->launching) {
-			reservation_end(r, END_FAILED, "its pool is no longer configured");
-			pool_wake(p); /* ends the next: its whole group may have gone with it */
+			reservation_end(
+			    r, END_FAILED, "its pool is no longer configured");
+			pool_wake(
+			    p); /* ends the next: its whole group may have gone with it */
 			return;
 		}
 }
@@ -295,7 +301,9 @@ serve_line(struct cpool *p)
 		struct cmachine *m = NULL;
 
 		if (!r->durable) { /* as if it were not there yet, but it keeps its place */
-			r->position += r->r.state == RESERVATION_QUEUED ? ++position - r->position : 0;
+			r->position += r->r.state == RESERVATION_QUEUED
+					   ? ++position - r->position
+					   : 0;
 			continue;
 		}
 		if (r->launching && r->launching->m.state == MACHINE_READY)
@@ -305,7 +313,8 @@ serve_line(struct cpool *p)
 		if (m) {
 			struct cmachine *own = r->launching;
 
-			if (own && own != m) { /* the launch made for it serves somebody else */
+			if (own &&
+			    own != m) { /* the launch made for it serves somebody else */
 				machine_unreserve(own);
 				r->launching = NULL;
 			}
@@ -314,8 +323,8 @@ serve_line(struct cpool *p)
 		}
 		if (r->launching || (!r->r.no_warm && take_over_launch(r)))
 			continue;
-		room = room && pool_total(p) < p->p.max && p->n_launching < LAUNCHING_MAX &&
-		    pool_may_launch(p, &why);
+		room = room && pool_total(p) < p->p.max &&
+		       p->n_launching < LAUNCHING_MAX && pool_may_launch(p, &why);
 		if (room) {
 			machine_launch(p, r);
 			reservation_moved(r, RESERVATION_PREPARING);
@@ -333,7 +342,8 @@ oldest(const struct cpool *p)
 }
 
 struct spares {
-	int ready, old, coming; /* ready and current; ready but to be replaced; launching for nobody */
+	int ready, old,
+	    coming; /* ready and current; ready but to be replaced; launching for nobody */
 };
 
 /* The ready ones are many, and those to be replaced few: all of them are looked at only when something
@@ -437,7 +447,7 @@ reconcile(void *arg)
 	unserved = pool_line_without_launch(p);
 	need = want - s.ready - s.coming;
 	while (need > 0 && p->n_launching < LAUNCHING_MAX && pool_total(p) < p->p.max &&
-	    unserved == 0 && pool_may_launch(p, &why)) {
+	       unserved == 0 && pool_may_launch(p, &why)) {
 		machine_launch(p, NULL);
 		need--;
 		s.coming++;
@@ -448,14 +458,15 @@ reconcile(void *arg)
 		int keep = want - s.ready;
 		int drop = s.old - (keep > 0 ? keep : 0);
 
-		if (drop <= 0 && s.coming == 0 && p->n_ending == 0 && pool_total(p) >= p->p.max &&
-		    pool_may_launch(p, &why))
+		if (drop <= 0 && s.coming == 0 && p->n_ending == 0 &&
+		    pool_total(p) >= p->p.max && pool_may_launch(p, &why))
 			drop = 1;
 		end_some(p, &p->ready, drop, false, NULL);
 	}
 	if (unserved == 0 || p->gone) {
 		int extra = s.ready + s.coming - want;
-		int over = p->n_launching + p->n_ready + p->n_claimed - p->p.max; /* max was lowered */
+		int over = p->n_launching + p->n_ready + p->n_claimed -
+			   p->p.max; /* max was lowered */
 
 		extra = extra > over || p->gone ? extra : over;
 		if (extra > 0) {
@@ -465,8 +476,8 @@ reconcile(void *arg)
 			end_some(p, &p->ready, extra - coming, true, NULL);
 		}
 	}
-	if (unserved > 0 && p->n_ending == 0 && pool_total(p) >= p->p.max && wants_cold(p) &&
-	    pool_may_launch(p, &why))
+	if (unserved > 0 && p->n_ending == 0 && pool_total(p) >= p->p.max &&
+	    wants_cold(p) && pool_may_launch(p, &why))
 		end_some(p, &p->ready, 1, true, NULL); /* its place is needed */
 	sleep_until_due(p);
 }
@@ -500,8 +511,8 @@ shape_of(const struct pool *p, char out[SHAPE_MAX])
 	uint64_t h = 14695981039346656037u; /* FNV-1a, 64 bits */
 	AUTO_BUF struct buf b = BUF_INIT(0);
 
-	buf_fmt(&b, "%s %llu %d %d %d", p->image, (unsigned long long)p->memory_bytes, p->cpu_milli,
-	    p->pids_max, p->nesting);
+	buf_fmt(&b, "%s %llu %d %d %d", p->image, (unsigned long long)p->memory_bytes,
+	    p->cpu_milli, p->pids_max, p->nesting);
 	for (int i = 0; i < p->n_setup; i++)
 		buf_fmt(&b, "\n%s", p->setup[i]);
 	for (size_t i = 0; i < b.len; i++)
@@ -530,7 +541,8 @@ pool_save_shape(struct cpool *p)
 	char key[96], value[64];
 
 	(void)snprintf(key, sizeof(key), "shape:%s", p->p.name);
-	(void)snprintf(value, sizeof(value), "%lld %s", (long long)p->shaped_at, p->shape);
+	(void)snprintf(
+	    value, sizeof(value), "%lld %s", (long long)p->shaped_at, p->shape);
 	store_tx_meta(core_tx(p->core), key, value);
 }
 
@@ -598,12 +610,14 @@ core_set_pools(struct core *c, const struct pool *pools, int n, struct err *err)
 	for (int i = 0; i < n; i++) {
 		p = pool_find(c, pools[i].name);
 		if (!provider_find(c, pools[i].provider))
-			return err_set(err, ERR_INVALID, "pool '%s': no provider '%s'", pools[i].name,
-			    pools[i].provider);
-		if (p && p->provider && strcmp(p->provider->name, pools[i].provider) != 0 &&
+			return err_set(err, ERR_INVALID, "pool '%s': no provider '%s'",
+			    pools[i].name, pools[i].provider);
+		if (p && p->provider &&
+		    strcmp(p->provider->name, pools[i].provider) != 0 &&
 		    pool_total(p) > 0)
 			return err_set(err, ERR_INVALID,
-			    "pool '%s': it has machines of provider '%s'; its provider cannot change now",
+			    "pool '%s': it has machines of provider '%s'; its provider "
+			    "cannot change now",
 			    pools[i].name, p->provider->name);
 	}
 	list_for_each (p, &c->pools, in_core) {
@@ -671,11 +685,13 @@ core_pool_set(struct core *c, const struct core_caller *who, const char *key, in
 	s->done = done;
 	s->arg = arg;
 	if (!who->operator_)
-		err_set(&s->err, ERR_NOT_PERMITTED, "only operators (root, group hearth-admin) set pools");
+		err_set(&s->err, ERR_NOT_PERMITTED,
+		    "only operators (root, group hearth-admin) set pools");
 	else if (!p || p->gone)
 		err_set(&s->err, ERR_NOT_FOUND, "no pool '%.64s'", key);
 	else if (stopped > 0 || hibernated > 0)
-		err_set(&s->err, ERR_INVALID, "provider '%s' has no stopped or hibernated machines",
+		err_set(&s->err, ERR_INVALID,
+		    "provider '%s' has no stopped or hibernated machines",
 		    p->provider->name);
 	else if ((running >= 0 ? running : p->p.running) > (max >= 0 ? max : p->p.max))
 		err_set(&s->err, ERR_INVALID, "running: expected at most max (%d)",

@@ -20,8 +20,9 @@
 struct loading {
 	struct core *core;
 	struct map open; /* subject → first of its open steps, chained */
-	char *boot_id;   /* as stored; owned */
-	struct reservation *lost; /* owned: without a pool, to be ended once all is loaded */
+	char *boot_id;	 /* as stored; owned */
+	struct reservation
+	    *lost; /* owned: without a pool, to be ended once all is loaded */
 	int n_lost;
 };
 
@@ -39,7 +40,8 @@ load_machine(void *arg, const struct machine *row)
 	struct cmachine *m;
 
 	if (!p) { /* its pool left the configuration: it goes, or its reservation runs out */
-		struct pool gone = {.name = row->pool, .provider = row->provider, .image = row->image};
+		struct pool gone = {
+		    .name = row->pool, .provider = row->provider, .image = row->image};
 		struct cprovider *pr;
 
 		p = pool_new(l->core, &gone);
@@ -48,7 +50,8 @@ load_machine(void *arg, const struct machine *row)
 			if (strcmp(pr->name, row->provider) == 0)
 				p->provider = pr;
 		if (!p->provider) {
-			log_error("machine %s: its provider '%s' is not configured any more; it is left alone",
+			log_error("machine %s: its provider '%s' is not configured any "
+				  "more; it is left alone",
 			    row->id.s, row->provider);
 			pool_free(p);
 			return;
@@ -67,7 +70,8 @@ load_reservation(void *arg, const struct reservation *row)
 	struct creservation *r;
 
 	if (!pool_find(l->core, row->pool)) {
-		log_error("reservation %s: its pool '%s' is not configured any more", row->id.s, row->pool);
+		log_error("reservation %s: its pool '%s' is not configured any more",
+		    row->id.s, row->pool);
 		if (row->state == RESERVATION_ACTIVE)
 			return; /* it has a machine that is left alone, too */
 		l->lost = xrealloc(l->lost, sizeof(*l->lost) * (size_t)(l->n_lost + 1));
@@ -145,7 +149,8 @@ close_open_steps(struct loading *l)
 	while ((o = map_next(&l->open, &at)))
 		while (o) {
 			struct open_step *next = o->next;
-			struct creservation *r = map_get(&c->reservations, o->s.subject.s);
+			struct creservation *r =
+			    map_get(&c->reservations, o->s.subject.s);
 
 			if (r && r->r.state == RESERVATION_ACTIVE)
 				close_step(c, o, STEP_DONE, NULL);
@@ -187,7 +192,8 @@ join(struct core *c)
 	list_for_each_safe (r, tmp, &c->live, in_core) {
 		struct cmachine *m = map_get(&c->machines, r->r.machine.s);
 
-		if (r->r.state == RESERVATION_ACTIVE && m && m->m.state == MACHINE_CLAIMED) {
+		if (r->r.state == RESERVATION_ACTIVE && m &&
+		    m->m.state == MACHINE_CLAIMED) {
 			r->machine = m;
 			m->reservation = r;
 			list_push_back(&r->pool->served, &r->in_pool);
@@ -195,7 +201,8 @@ join(struct core *c)
 			reservation_set_timer(r);
 		} else if (r->r.state == RESERVATION_ACTIVE) {
 			reservation_end(r, END_FAILED,
-			    c->host_restarted ? "host restarted" : "its machine was lost");
+			    c->host_restarted ? "host restarted"
+					      : "its machine was lost");
 		} else {
 			r->r.machine = (struct id){{0}};
 			reservation_wait_in_line(r, "the daemon was restarted");
@@ -208,13 +215,15 @@ static void
 ended_while_away(struct cmachine *m, bool gone)
 {
 	struct creservation *r = m->reservation;
-	const char *why = m->core->host_restarted ? "host restarted" : "it ended while the daemon was down";
+	const char *why = m->core->host_restarted ? "host restarted"
+						  : "it ended while the daemon was down";
 
 	m->gone = gone;
 	if (r && m->m.state == MACHINE_CLAIMED) {
 		bool expired = clock_wall_ms(m->core->clock) >= r->r.expires_at;
 
-		reservation_end(r, expired ? END_EXPIRED : END_FAILED, expired ? NULL : why);
+		reservation_end(
+		    r, expired ? END_EXPIRED : END_FAILED, expired ? NULL : why);
 	}
 	machine_end(m, why);
 }
@@ -271,7 +280,7 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 struct stray {
 	char *ref; /* owned; key in strays */
 	struct id token;
-	int seen;  /* in how many inventories in a row */
+	int seen; /* in how many inventories in a row */
 	bool now;
 };
 
@@ -302,9 +311,12 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 	struct stray_question *q = arg;
 	struct core *c = q->pr->core;
 
-	if (err->code == ERR_NONE && res->n == 1 && !c->closing && !map_get(&c->machines, q->token.s) &&
-	    (res->machines[0].state == MACHINE_TERMINATED || res->machines[0].state == MACHINE_FAILED)) {
-		log_warn("provider %s: machine %s is still there though it ended; ending it again",
+	if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
+	    !map_get(&c->machines, q->token.s) &&
+	    (res->machines[0].state == MACHINE_TERMINATED ||
+		res->machines[0].state == MACHINE_FAILED)) {
+		log_warn("provider %s: machine %s is still there though it ended; ending "
+			 "it again",
 		    q->pr->name, q->token.s);
 		c->n.strays_ended++;
 		q->pr->p->ops->terminate(q->pr->p, q->token.s, NULL, stray_ended, NULL);
@@ -331,7 +343,8 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 	size_t at = 0;
 
 	for (int i = 0; i < n; i++) {
-		struct cmachine *m = all[i].token ? map_get(&pr->core->machines, all[i].token) : NULL;
+		struct cmachine *m =
+		    all[i].token ? map_get(&pr->core->machines, all[i].token) : NULL;
 
 		if (m && m->m.ended_at == 0)
 			continue;
@@ -342,7 +355,8 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 			s = xnew(struct stray);
 			s->ref = xstrdup(all[i].ref);
 			if (all[i].token && id_valid(all[i].token, 'm'))
-				(void)snprintf(s->token.s, sizeof(s->token.s), "%s", all[i].token);
+				(void)snprintf(
+				    s->token.s, sizeof(s->token.s), "%s", all[i].token);
 			map_put(&pr->strays, s->ref, s);
 		}
 		s->now = true;
@@ -379,8 +393,8 @@ looked(void *arg, const struct sighting *all, int n, const struct err *err)
 	if (c->closing)
 		return;
 	if (err->code != ERR_NONE) {
-		log_warn("provider %s: inventory: %s; trying again in %d s", pr->name, err->msg,
-		    pr->listed ? LOOK_MS / 1000 : 1);
+		log_warn("provider %s: inventory: %s; trying again in %d s", pr->name,
+		    err->msg, pr->listed ? LOOK_MS / 1000 : 1);
 	} else {
 		if (!pr->listed)
 			adopt(pr, all, n);
@@ -419,14 +433,15 @@ int
 core_start(struct core *c, struct err *err)
 {
 	struct loading l = {.core = c};
-	struct store_loader to = {&l, load_machine, load_reservation, load_step, load_pool, load_meta,
-	    load_last};
+	struct store_loader to = {&l, load_machine, load_reservation, load_step,
+	    load_pool, load_meta, load_last};
 	struct cprovider *pr;
 	struct cpool *p;
 
 	if (c->store->ops->load(c->store, &to, err) < 0)
 		return err_wrap(err, "load");
-	c->host_restarted = l.boot_id && c->opt.boot_id && strcmp(l.boot_id, c->opt.boot_id) != 0;
+	c->host_restarted =
+	    l.boot_id && c->opt.boot_id && strcmp(l.boot_id, c->opt.boot_id) != 0;
 	if (c->host_restarted)
 		log_warn("the host was restarted: its local machines are gone");
 	free(l.boot_id);

@@ -31,7 +31,8 @@ answer_with(struct creservation *r, bool with_certs, core_view_fn done, void *ar
 	struct reservation_view v;
 	struct err err = {0};
 
-	if (with_certs && r->r.state == RESERVATION_ACTIVE && certs_make(r, NULL, 0, &certs, &err) < 0) {
+	if (with_certs && r->r.state == RESERVATION_ACTIVE &&
+	    certs_make(r, NULL, 0, &certs, &err) < 0) {
 		done(arg, NULL, &err);
 		return;
 	}
@@ -66,7 +67,7 @@ fulfilled(const struct creservation *r, enum wants wants)
 	bool ended = r->r.state == RESERVATION_ENDED && r->end_durable;
 
 	return wants == WANTS_UNDONE ? ended && !r->machine && !r->claiming
-	                             : ended || r->r.state == RESERVATION_ACTIVE;
+				     : ended || r->r.state == RESERVATION_ACTIVE;
 }
 
 void
@@ -93,7 +94,8 @@ request_fail_waiters(struct creservation *r, const struct err *err)
 }
 
 static void
-wait_for(struct creservation *r, enum wants wants, int64_t wait_ms, core_view_fn done, void *arg)
+wait_for(struct creservation *r, enum wants wants, int64_t wait_ms, core_view_fn done,
+    void *arg)
 {
 	struct waiter *w = xnew(struct waiter);
 
@@ -115,7 +117,8 @@ struct find {
 	struct core_caller who; /* user is not kept */
 	char key[128];
 	void (*live)(struct find *f, struct creservation *r);
-	void (*ended)(struct find *f, const struct reservation *row); /* NULL: shown as it is */
+	void (*ended)(
+	    struct find *f, const struct reservation *row); /* NULL: shown as it is */
 	core_view_fn done;
 	void *arg;
 	int64_t ms;
@@ -252,7 +255,8 @@ find_now(void *arg)
 	struct find *f = arg;
 	struct core *c = f->core;
 	struct creservation *r = map_get(&c->reservations, f->key), *hit = NULL;
-	struct store_query q = {.kind = QUERY_RESERVATION, .uid = STORE_ANY_UID, .limit = 50};
+	struct store_query q = {
+	    .kind = QUERY_RESERVATION, .uid = STORE_ANY_UID, .limit = 50};
 	char own[160];
 	int names = 0, prefixes = 0;
 
@@ -269,13 +273,15 @@ find_now(void *arg)
 	hit = map_get(&c->names, own);
 	if (!hit && f->who.operator_)
 		list_for_each (r, &c->live, in_core)
-			if (r->r.state != RESERVATION_ENDED && strcmp(r->r.name, f->key) == 0) {
+			if (r->r.state != RESERVATION_ENDED &&
+			    strcmp(r->r.name, f->key) == 0) {
 				hit = r;
 				names++;
 			}
 	if (!hit && looks_like_id_prefix(f->key))
 		list_for_each (r, &c->live, in_core)
-			if (strncmp(r->r.id.s, f->key, strlen(f->key)) == 0 && may_see(&f->who, r->r.uid)) {
+			if (strncmp(r->r.id.s, f->key, strlen(f->key)) == 0 &&
+			    may_see(&f->who, r->r.uid)) {
 				hit = r;
 				prefixes++;
 			}
@@ -290,7 +296,8 @@ find_now(void *arg)
 }
 
 static struct find *
-find_new(struct core *c, const struct core_caller *who, const char *key, core_view_fn done, void *arg)
+find_new(struct core *c, const struct core_caller *who, const char *key,
+    core_view_fn done, void *arg)
 {
 	struct find *f = xnew(struct find);
 
@@ -332,7 +339,8 @@ show_live(struct find *f, struct creservation *r)
 }
 
 void
-core_show(struct core *c, const struct core_caller *who, const char *key, core_view_fn done, void *arg)
+core_show(struct core *c, const struct core_caller *who, const char *key,
+    core_view_fn done, void *arg)
 {
 	find_new(c, who, key, done, arg)->live = show_live;
 }
@@ -350,8 +358,8 @@ cancel_live(struct find *f, struct creservation *r)
 }
 
 void
-core_cancel(struct core *c, const struct core_caller *who, const char *key, bool wait, core_view_fn done,
-    void *arg)
+core_cancel(struct core *c, const struct core_caller *who, const char *key, bool wait,
+    core_view_fn done, void *arg)
 {
 	struct find *f = find_new(c, who, key, done, arg);
 
@@ -392,7 +400,8 @@ extended(void *arg, const struct err *err)
 	} else if (!r || r->r.state == RESERVATION_ENDED) {
 		err_set(&ended, ERR_CONFLICT, "reservation '%s' has ended", f->key);
 		find_fail(f, &ended);
-	} else if (f->behind_claim) { /* which is over by now, and the row is in this round's write */
+	} else if (
+	    f->behind_claim) { /* which is over by now, and the row is in this round's write */
 		f->behind_claim = false;
 		core_tx_then(f->core, extended, f);
 	} else {
@@ -414,7 +423,8 @@ extend_live(struct find *f, struct creservation *r)
 	}
 	if (f->ms <= 0 || f->ms > f->core->opt.max_hold_ms ||
 	    r->r.hold_ms + f->ms > f->core->opt.max_hold_ms) {
-		err_set(&err, ERR_INVALID, "hours: a reservation may last at most %g hours in all",
+		err_set(&err, ERR_INVALID,
+		    "hours: a reservation may last at most %g hours in all",
 		    (double)f->core->opt.max_hold_ms / 3600000.0);
 		find_fail(f, &err);
 		return;
@@ -426,8 +436,8 @@ extend_live(struct find *f, struct creservation *r)
 }
 
 void
-core_extend(struct core *c, const struct core_caller *who, const char *key, int64_t add_ms,
-    core_view_fn done, void *arg)
+core_extend(struct core *c, const struct core_caller *who, const char *key,
+    int64_t add_ms, core_view_fn done, void *arg)
 {
 	struct find *f = find_new(c, who, key, done, arg);
 
@@ -448,7 +458,8 @@ certify_live(struct find *f, struct creservation *r)
 		return;
 	}
 	if (r->r.state != RESERVATION_ACTIVE) {
-		err_set(&err, ERR_CONFLICT, "reservation '%s' has no machine yet", r->r.name);
+		err_set(
+		    &err, ERR_CONFLICT, "reservation '%s' has no machine yet", r->r.name);
 		find_fail(f, &err);
 		return;
 	}
@@ -494,10 +505,12 @@ list_live(void *arg)
 	int n = 0, cap = 0;
 
 	list_for_each (r, &l->core->live, in_core) {
-		if (r->r.state == RESERVATION_ENDED || !r->durable || !may_see(&l->who, r->r.uid))
+		if (r->r.state == RESERVATION_ENDED || !r->durable ||
+		    !may_see(&l->who, r->r.uid))
 			continue;
 		if (n == cap)
-			views = xrealloc(views, sizeof(*views) * (size_t)(cap = cap ? cap * 2 : 64));
+			views = xrealloc(
+			    views, sizeof(*views) * (size_t)(cap = cap ? cap * 2 : 64));
 		views[n++] = view_of(r, NULL);
 	}
 	l->done(l->arg, views, n, &(struct err){0});
@@ -529,7 +542,8 @@ list_stored(void *arg, const struct store_result *res, const struct err *err)
 }
 
 void
-core_list(struct core *c, const struct core_caller *who, bool all, core_views_fn done, void *arg)
+core_list(struct core *c, const struct core_caller *who, bool all, core_views_fn done,
+    void *arg)
 {
 	struct listing *l = xnew(struct listing);
 	struct store_query q = {.kind = QUERY_RESERVATIONS,

@@ -12,9 +12,9 @@
 
 #define LOOK_AGAIN_MS 60000 /* at deadlines: the wall clock may be set meanwhile */
 #define WALL_STEP_MS 1000
-#define CONTACT_DELAY_MS 250   /* a user who is in by then has proved it, at no cost */
+#define CONTACT_DELAY_MS 250 /* a user who is in by then has proved it, at no cost */
 #define PUSH_AGAIN_MS 1000
-#define LAUNCHES_MAX 3         /* cold launches that may fail before the reservation does */
+#define LAUNCHES_MAX 3 /* cold launches that may fail before the reservation does */
 #define SWAPS_MAX 3
 #define SAVE_AGAIN_MS 1000
 
@@ -70,8 +70,8 @@ reservation_free(struct creservation *r)
 static void
 free_if_over(struct creservation *r)
 {
-	if (r->r.state == RESERVATION_ENDED && r->end_durable && !r->machine && !r->claiming &&
-	    !r->op && list_empty(&r->waiters))
+	if (r->r.state == RESERVATION_ENDED && r->end_durable && !r->machine &&
+	    !r->claiming && !r->op && list_empty(&r->waiters))
 		reservation_free(r);
 }
 
@@ -173,11 +173,13 @@ push_deadline(struct plan_run *run, int i)
 	}
 	r->pushed_offset_ms = wall_offset(run->core);
 	(void)snprintf(warning, sizeof(warning),
-	    "hearth: this machine ends in 5 minutes; to keep it: hearth extend %s --hours 1",
+	    "hearth: this machine ends in 5 minutes; to keep it: hearth extend %s "
+	    "--hours 1",
 	    r->r.name);
 	/* Up to a second later: our own timer ends it to the millisecond, the machine's is for when we are gone. */
-	m->pool->provider->p->ops->deadline(m->pool->provider->p, m->m.id.s, m->m.provider_ref,
-	    left_ms > 0 ? left_ms / 1000 + 1 : 0, warning, push_answered, plan_run_ref(run));
+	m->pool->provider->p->ops->deadline(m->pool->provider->p, m->m.id.s,
+	    m->m.provider_ref, left_ms > 0 ? left_ms / 1000 + 1 : 0, warning,
+	    push_answered, plan_run_ref(run));
 }
 
 static void
@@ -328,12 +330,15 @@ join_line(struct creservation *r)
 {
 	struct list *line = &r->pool->waiting, *at = line->prev, *l;
 
-	while (at != line && list_entry(at, struct creservation, in_pool)->r.serial > r->r.serial)
+	while (at != line &&
+	       list_entry(at, struct creservation, in_pool)->r.serial > r->r.serial)
 		at = at->prev;
 	for (l = at; l != line; l = l->prev)
-		if (list_entry(l, struct creservation, in_pool)->r.state == RESERVATION_QUEUED)
+		if (list_entry(l, struct creservation, in_pool)->r.state ==
+		    RESERVATION_QUEUED)
 			break;
-	r->position = l == line ? 1 : list_entry(l, struct creservation, in_pool)->position + 1;
+	r->position =
+	    l == line ? 1 : list_entry(l, struct creservation, in_pool)->position + 1;
 	list_insert_after(at, &r->in_pool);
 	r->pool->n_waiting++;
 }
@@ -545,7 +550,9 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 	timer_off(&r->contact);
 	timer_off(&r->push_again);
 	err_set(&err, ERR_CANCELLED, "the reservation %s",
-	    reason == END_EXPIRED ? "expired" : reason == END_CANCELLED ? "was cancelled" : "failed");
+	    reason == END_EXPIRED     ? "expired"
+	    : reason == END_CANCELLED ? "was cancelled"
+				      : "failed");
 	if (r->run && !r->claiming)
 		plan_run_cancel(r->run, &err);
 	if (r->push)
@@ -557,7 +564,8 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 		struct cmachine *l = r->launching;
 
 		r->launching = NULL;
-		machine_unreserve(l); /* it may serve the pool; if not, reconcile ends it */
+		machine_unreserve(
+		    l); /* it may serve the pool; if not, reconcile ends it */
 	}
 	if (m)
 		machine_end(m, NULL);
@@ -607,7 +615,8 @@ reservation_launch_failed(struct creservation *r, const char *why)
 
 	if (++r->launches < LAUNCHES_MAX || r->r.state == RESERVATION_ENDED)
 		return; /* it is still in the line; the pool launches again when it may */
-	(void)snprintf(error, sizeof(error), "%d launches failed, the last one: %s", r->launches, why);
+	(void)snprintf(error, sizeof(error), "%d launches failed, the last one: %s",
+	    r->launches, why);
 	reservation_end(r, END_FAILED, error);
 }
 
@@ -620,11 +629,12 @@ timer_due(void *arg)
 	if (clock_wall_ms(c->clock) >= r->r.expires_at)
 		reservation_end(r, END_EXPIRED, NULL);
 	else if (r->r.idle_ms && r->machine && r->machine->sessions <= 0 &&
-	    clock_now_ms(c->clock) - r->idle_since_ms >= r->r.idle_ms)
+		 clock_now_ms(c->clock) - r->idle_since_ms >= r->r.idle_ms)
 		reservation_end(r, END_EXPIRED, "idle");
 	else {
 		/* a machine counts from when it was told: after a step of the clock it is told anew */
-		if (r->machine && llabs(wall_offset(c) - r->pushed_offset_ms) >= WALL_STEP_MS)
+		if (r->machine &&
+		    llabs(wall_offset(c) - r->pushed_offset_ms) >= WALL_STEP_MS)
 			reservation_push_deadline(r);
 		reservation_set_timer(r);
 	}
@@ -644,5 +654,6 @@ reservation_set_timer(struct creservation *r)
 
 		left = idle < left ? idle : left;
 	}
-	timer_set(c->clock, &r->timer, left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS, timer_due, r);
+	timer_set(c->clock, &r->timer, left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS,
+	    timer_due, r);
 }

@@ -24,7 +24,8 @@ struct reserve_op {
 	core_reserve_fn done;
 	void *arg;
 	struct creservation **rs; /* owned array */
-	struct list followers;    /* the same request id again, before this one is answered */
+	struct list
+	    followers; /* the same request id again, before this one is answered */
 	struct list in_leader;
 	struct err err;
 };
@@ -55,11 +56,13 @@ static void
 answer_followers(struct reserve_op *op)
 {
 	while (!list_empty(&op->followers)) {
-		struct reserve_op *f = list_entry(op->followers.next, struct reserve_op, in_leader);
+		struct reserve_op *f =
+		    list_entry(op->followers.next, struct reserve_op, in_leader);
 
 		list_remove(&f->in_leader);
 		f->err = op->err;
-		core_defer(op->core, op->err.code == ERR_NONE ? answer_known : op_fail, f);
+		core_defer(
+		    op->core, op->err.code == ERR_NONE ? answer_known : op_fail, f);
 	}
 }
 
@@ -115,7 +118,8 @@ request_settled(struct creservation *r, const struct err *err)
 static void
 wait_written(void *arg, const struct err *err)
 {
-	struct creservation *r = map_get(&((struct id_of *)arg)->core->reservations, ((struct id_of *)arg)->id.s);
+	struct creservation *r = map_get(
+	    &((struct id_of *)arg)->core->reservations, ((struct id_of *)arg)->id.s);
 	struct cpool *pool;
 
 	free(arg);
@@ -141,14 +145,14 @@ request_waits(struct creservation *r)
 static void
 make_name(struct core *c, uint32_t uid, char out[48])
 {
-	static const char *const first[] = {"amber", "brisk", "calm", "coral", "crisp", "dusky", "eager",
-	    "early", "fair", "fleet", "fond", "gold", "green", "keen", "kind", "light", "lucid",
-	    "merry", "mild", "misty", "noble", "pale", "plain", "proud", "quick", "quiet", "rapid",
-	    "ruby", "swift", "vivid", "warm", "wise"};
-	static const char *const second[] = {"ash", "bay", "birch", "brook", "cedar", "cliff", "cove",
-	    "crane", "dale", "elm", "fern", "finch", "fox", "grove", "hare", "hawk", "heath",
-	    "heron", "iris", "lake", "lark", "lynx", "maple", "moss", "otter", "pine", "reed",
-	    "robin", "sage", "tern", "vale", "wren"};
+	static const char *const first[] = {"amber", "brisk", "calm", "coral", "crisp",
+	    "dusky", "eager", "early", "fair", "fleet", "fond", "gold", "green", "keen",
+	    "kind", "light", "lucid", "merry", "mild", "misty", "noble", "pale", "plain",
+	    "proud", "quick", "quiet", "rapid", "ruby", "swift", "vivid", "warm", "wise"};
+	static const char *const second[] = {"ash", "bay", "birch", "brook", "cedar",
+	    "cliff", "cove", "crane", "dale", "elm", "fern", "finch", "fox", "grove",
+	    "hare", "hawk", "heath", "heron", "iris", "lake", "lark", "lynx", "maple",
+	    "moss", "otter", "pine", "reed", "robin", "sage", "tern", "vale", "wren"};
 	char key[64];
 
 	do {
@@ -202,11 +206,13 @@ name_taken(struct reserve_op *op)
 		char key[96];
 
 		if (op->count > 1)
-			(void)snprintf(key, sizeof(key), "%u:%.50s-%d", op->who.uid, op->name, i + 1);
+			(void)snprintf(key, sizeof(key), "%u:%.50s-%d", op->who.uid,
+			    op->name, i + 1);
 		else
 			(void)snprintf(key, sizeof(key), "%u:%s", op->who.uid, op->name);
 		if (map_get(&op->core->names, key)) {
-			err_set(&op->err, ERR_CONFLICT, "you already have a reservation named '%s'",
+			err_set(&op->err, ERR_CONFLICT,
+			    "you already have a reservation named '%s'",
 			    strchr(key, ':') + 1);
 			err_hint(&op->err, "choose another name, or cancel that one");
 			return true;
@@ -248,7 +254,8 @@ too_many_wait(struct reserve_op *op)
 		mine += r->r.uid == op->who.uid;
 	if (mine + op->count <= CORE_WAITING_MAX)
 		return false;
-	err_set(&op->err, ERR_RATE_LIMITED, "%d of your reservations wait for pool '%s': %d is the most", mine,
+	err_set(&op->err, ERR_RATE_LIMITED,
+	    "%d of your reservations wait for pool '%s': %d is the most", mine,
 	    op->pool->p.name, CORE_WAITING_MAX);
 	err_hint(&op->err, "wait until some are served, or cancel some");
 	return true;
@@ -274,7 +281,8 @@ op_go(struct reserve_op *op)
 
 	if (op->core->closing || op->pool->gone) {
 		err_set(&op->err, ERR_UNAVAILABLE, "%s",
-		    op->pool->gone ? "the pool is no longer configured" : "hearthd is stopping");
+		    op->pool->gone ? "the pool is no longer configured"
+				   : "hearthd is stopping");
 		core_defer(op->core, op_fail, op);
 		return;
 	}
@@ -329,7 +337,8 @@ answer_one(struct reserve_op *op, const struct reservation *row)
 	struct reservation_view v;
 	struct err err = {0};
 
-	if (live && live->r.state == RESERVATION_ACTIVE && certs_make(live, NULL, 0, &certs, &err) < 0) {
+	if (live && live->r.state == RESERVATION_ACTIVE &&
+	    certs_make(live, NULL, 0, &certs, &err) < 0) {
 		op->done(op->arg, NULL, 0, false, &err);
 	} else {
 		v = live ? view_of(live, certs) : view_of_row(row);
@@ -354,7 +363,8 @@ group_in(void *arg, const struct store_result *res, const struct err *err)
 		if (live && live->r.state == RESERVATION_ACTIVE &&
 		    certs_make(live, NULL, 0, &certs[i], &other) < 0)
 			first = other;
-		views[i] = live ? view_of(live, certs[i]) : view_of_row(&res->reservations[i]);
+		views[i] =
+		    live ? view_of(live, certs[i]) : view_of_row(&res->reservations[i]);
 	}
 	if (first.code != ERR_NONE)
 		op->done(op->arg, NULL, 0, false, &first);
@@ -445,24 +455,29 @@ op_check(struct reserve_op *op, const struct reserve_request *req, struct err *e
 		return no_pool(err, pool);
 	if (req->name && !name_valid(req->name))
 		return err_set(err, ERR_INVALID,
-		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a letter or digit first and last");
+		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a "
+		    "letter or digit first and last");
 	if (req->n_keys < 1 || req->n_keys > CORE_KEYS_MAX)
-		return err_set(err, ERR_INVALID, "public_keys: expected 1 to %d keys", CORE_KEYS_MAX);
+		return err_set(err, ERR_INVALID, "public_keys: expected 1 to %d keys",
+		    CORE_KEYS_MAX);
 	if (req->hold_ms < 0 || op->hold_ms > c->opt.max_hold_ms)
-		return err_set(err, ERR_INVALID, "hours: expected more than 0 and at most %g",
+		return err_set(err, ERR_INVALID,
+		    "hours: expected more than 0 and at most %g",
 		    (double)c->opt.max_hold_ms / 3600000.0);
 	if (req->count < 1 || req->count > CORE_COUNT_MAX)
-		return err_set(err, ERR_INVALID, "count: expected 1 to %d", CORE_COUNT_MAX);
+		return err_set(
+		    err, ERR_INVALID, "count: expected 1 to %d", CORE_COUNT_MAX);
 	if (req->count > op->pool->p.max) {
-		err_set(err, ERR_NO_CAPACITY, "pool '%s' has at most %d machines", pool, op->pool->p.max);
+		err_set(err, ERR_NO_CAPACITY, "pool '%s' has at most %d machines", pool,
+		    op->pool->p.max);
 		return err_hint(err, "ask for fewer, or have an operator raise its max");
 	}
 	return 0;
 }
 
 void
-core_reserve(struct core *c, const struct core_caller *who, const struct reserve_request *req,
-    core_reserve_fn done, void *arg)
+core_reserve(struct core *c, const struct core_caller *who,
+    const struct reserve_request *req, core_reserve_fn done, void *arg)
 {
 	struct reserve_op *op = xnew(struct reserve_op);
 	AUTO_BUF struct buf keys = BUF_INIT(0);
@@ -510,6 +525,7 @@ request_group_ended(struct creservation *r)
 	    strcmp(r->r.error ? r->r.error : "", group_failed) == 0)
 		return;
 	list_for_each_safe (o, tmp, &r->core->live, in_core)
-		if (o != r && id_equal(&o->r.group, &r->r.group) && o->r.state != RESERVATION_ENDED)
+		if (o != r && id_equal(&o->r.group, &r->r.group) &&
+		    o->r.state != RESERVATION_ENDED)
 			reservation_end(o, END_FAILED, group_failed);
 }

@@ -71,8 +71,10 @@ drop_missing_waits(struct trace_step *steps, int n)
 
 		for (int w = 0; w < steps[i].n_waits; w++)
 			for (int j = 0; j < n; j++)
-				if (strcmp(steps[j].step->name, steps[i].waits_for[w]) == 0) {
-					steps[i].waits_for[kept++] = steps[i].waits_for[w];
+				if (strcmp(steps[j].step->name, steps[i].waits_for[w]) ==
+				    0) {
+					steps[i].waits_for[kept++] =
+					    steps[i].waits_for[w];
 					break;
 				}
 		steps[i].n_waits = kept;
@@ -91,8 +93,10 @@ mark_critical(struct trace_step *steps, int n, int last, int64_t now)
 		steps[last].critical = true;
 		sum += length(steps, n, last, now);
 		for (int i = 0; i < n; i++)
-			if (!steps[i].critical && waits_on(&steps[last], steps[i].step->name) &&
-			    (before < 0 || steps[i].step->ended_at > steps[before].step->ended_at))
+			if (!steps[i].critical &&
+			    waits_on(&steps[last], steps[i].step->name) &&
+			    (before < 0 ||
+				steps[i].step->ended_at > steps[before].step->ended_at))
 				before = i;
 		last = before;
 	}
@@ -110,17 +114,19 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 		    t->steps[t->slowest].step->name,
 		    (long long)length(t->steps, t->n, t->slowest, now));
 	if (!r->ready_at)
-		(void)snprintf(out, size, "%s after %lld ms: %s%s", reservation_state_name(r->state),
-		    (long long)t->total_ms,
-		    r->error         ? r->error
+		(void)snprintf(out, size, "%s after %lld ms: %s%s",
+		    reservation_state_name(r->state), (long long)t->total_ms,
+		    r->error	     ? r->error
 		    : r->miss_reason ? r->miss_reason
-		                     : "no machine yet",
+				     : "no machine yet",
 		    slow);
 	else if (r->path == PATH_WARM)
-		(void)snprintf(out, size, "served warm in %lld ms%s", (long long)t->total_ms, slow);
+		(void)snprintf(
+		    out, size, "served warm in %lld ms%s", (long long)t->total_ms, slow);
 	else
 		(void)snprintf(out, size, "served %s in %lld ms because %s%s",
-		    path_name(r->path) ? path_name(r->path) : "cold", (long long)t->total_ms,
+		    path_name(r->path) ? path_name(r->path) : "cold",
+		    (long long)t->total_ms,
 		    r->miss_reason ? r->miss_reason : "no machine was ready", slow);
 }
 
@@ -128,7 +134,8 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 static void
 hang_launch(struct trace_step *steps, int n)
 {
-	int machine = find_step(steps, n, "machine"), launch = find_step(steps, n, "launch");
+	int machine = find_step(steps, n, "machine"),
+	    launch = find_step(steps, n, "launch");
 	int claim = find_step(steps, n, "claim"), under = find_step(steps, n, "setup");
 
 	if (machine < 0 || launch < 0)
@@ -146,7 +153,8 @@ hang_launch(struct trace_step *steps, int n)
 static int
 last_of(const struct trace_step *steps, int n)
 {
-	static const char *const names[] = {"certificate", "claim", "setup", "ready", "launch"};
+	static const char *const names[] = {
+	    "certificate", "claim", "setup", "ready", "launch"};
 	int last = -1;
 
 	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)
@@ -158,7 +166,8 @@ static void
 build(struct tracing *tr, const struct step **rows, int n)
 {
 	struct trace_step steps[STEPS_MAX] = {0};
-	struct trace t = {.r = &tr->r, .steps = steps, .n = n, .slowest = -1, .cost_usd = tr->cost_usd};
+	struct trace t = {
+	    .r = &tr->r, .steps = steps, .n = n, .slowest = -1, .cost_usd = tr->cost_usd};
 	const struct reservation *r = &tr->r;
 	int64_t now = clock_wall_ms(tr->core->clock), until;
 	char summary[512];
@@ -167,7 +176,8 @@ build(struct tracing *tr, const struct step **rows, int n)
 	until = r->ready_at ? r->ready_at : r->ended_at ? r->ended_at : now;
 	for (int i = 0; i < n; i++) {
 		steps[i].step = rows[i];
-		name_waits(rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name) : reservation_plan(),
+		name_waits(rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name)
+							: reservation_plan(),
 		    &steps[i]);
 	}
 	drop_missing_waits(steps, n);
@@ -182,13 +192,16 @@ build(struct tracing *tr, const struct step **rows, int n)
 		int64_t ms = length(steps, n, i, now);
 
 		/* what came after the reply was nobody's wait */
-		if (steps[i].critical || (rows[i]->ended_at && rows[i]->ended_at <= until))
+		if (steps[i].critical ||
+		    (rows[i]->ended_at && rows[i]->ended_at <= until))
 			t.one_at_a_time_ms += ms;
 		if (steps[i].critical &&
 		    (t.slowest < 0 || ms > length(steps, n, t.slowest, now)))
 			t.slowest = i;
 	}
-	t.saved_ms = t.one_at_a_time_ms > t.longest_chain_ms ? t.one_at_a_time_ms - t.longest_chain_ms : 0;
+	t.saved_ms = t.one_at_a_time_ms > t.longest_chain_ms
+			 ? t.one_at_a_time_ms - t.longest_chain_ms
+			 : 0;
 	summarize(&t, now, summary, sizeof(summary));
 	t.summary = summary;
 	tr->done(tr->arg, &t, &(struct err){0});
@@ -209,7 +222,8 @@ steps_in(void *arg, const struct store_result *res, const struct err *err)
 			const struct step *s = &res->steps[i];
 			int at = 0;
 
-			if (strcmp(s->name, "terminate") == 0 || strcmp(s->name, "gone") == 0)
+			if (strcmp(s->name, "terminate") == 0 ||
+			    strcmp(s->name, "gone") == 0)
 				continue;
 			/* a warm machine was launched long before anybody asked */
 			if (s->subject.s[0] == 'm' && s->started_at < tr->r.created_at)
@@ -222,7 +236,9 @@ steps_in(void *arg, const struct store_result *res, const struct err *err)
 			n = at == n ? n + 1 : n;
 		}
 		for (int i = 1; i < n; i++) /* in order of start: few, nearly sorted */
-			for (int j = i; j > 0 && rows[j]->started_at < rows[j - 1]->started_at; j--) {
+			for (int j = i;
+			     j > 0 && rows[j]->started_at < rows[j - 1]->started_at;
+			     j--) {
 				const struct step *s = rows[j];
 
 				rows[j] = rows[j - 1];
@@ -273,7 +289,8 @@ traced(void *arg, const struct reservation_view *v, const struct err *err)
 }
 
 void
-core_trace(struct core *c, const struct core_caller *who, const char *key, core_trace_fn done, void *arg)
+core_trace(struct core *c, const struct core_caller *who, const char *key,
+    core_trace_fn done, void *arg)
 {
 	struct tracing *tr = xnew(struct tracing);
 

@@ -37,8 +37,8 @@ sign(struct creservation *r, const struct ssh_pubkey *key, char **ret, struct er
 	    .principals_n = 1,
 	    .valid_after = (uint64_t)(clock_wall_ms(c->clock) / 1000 - BACKDATE_S),
 	    .valid_before = (uint64_t)((r->r.expires_at + 999) / 1000),
-	    .permit = SSH_PERMIT_PTY | SSH_PERMIT_PORT_FORWARDING | SSH_PERMIT_AGENT_FORWARDING |
-	        SSH_PERMIT_USER_RC,
+	    .permit = SSH_PERMIT_PTY | SSH_PERMIT_PORT_FORWARDING |
+		      SSH_PERMIT_AGENT_FORWARDING | SSH_PERMIT_USER_RC,
 	};
 
 	(void)snprintf(key_id, sizeof(key_id), "%s %.64s", r->r.id.s, r->r.user);
@@ -46,8 +46,8 @@ sign(struct creservation *r, const struct ssh_pubkey *key, char **ret, struct er
 }
 
 int
-certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n, struct certs **ret,
-    struct err *err)
+certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
+    struct certs **ret, struct err *err)
 {
 	struct certs *cs = xnew(struct certs);
 	const char *line = r->r.public_keys;
@@ -105,7 +105,8 @@ static int64_t
 estimate(const struct creservation *r)
 {
 	struct cpool *p = r->pool;
-	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at, turns;
+	int64_t launch = pool_launch_ms(p), now = clock_wall_ms(r->core->clock), at,
+		turns;
 
 	if (launch <= 0)
 		launch = 1000;
@@ -120,7 +121,7 @@ estimate(const struct creservation *r)
 		return 0;
 	turns = (r->position - 1) / p->n_ends;
 	at = p->ends[(r->position - 1) % p->n_ends] + launch +
-	    turns * (r->core->opt.default_hold_ms + launch);
+	     turns * (r->core->opt.default_hold_ms + launch);
 	return at > now ? at : now + launch;
 }
 
@@ -132,7 +133,9 @@ view_of_row(const struct reservation *row)
 	return (struct reservation_view){
 	    .r = row,
 	    .login = "dev",
-	    .cost_usd = from && to > from ? row->usd_per_hour * (double)(to - from) / 3600000.0 : 0,
+	    .cost_usd = from && to > from
+			    ? row->usd_per_hour * (double)(to - from) / 3600000.0
+			    : 0,
 	};
 }
 
@@ -150,7 +153,8 @@ view_of(struct creservation *r, const struct certs *certs)
 	if (r->machine) {
 		v.machine = &r->machine->m;
 		free(r->known_hosts);
-		r->known_hosts = ssh_ca_known_hosts_line(r->core->opt.host_ca, r->machine->m.id.s);
+		r->known_hosts =
+		    ssh_ca_known_hosts_line(r->core->opt.host_ca, r->machine->m.id.s);
 		v.known_hosts = r->known_hosts;
 	}
 	if (r->r.state == RESERVATION_QUEUED)
@@ -158,6 +162,7 @@ view_of(struct creservation *r, const struct certs *certs)
 	if (r->r.state == RESERVATION_QUEUED || r->r.state == RESERVATION_PREPARING)
 		v.eta_at = estimate(r);
 	if (r->r.state == RESERVATION_ACTIVE)
-		v.cost_usd = r->r.usd_per_hour * (double)(now - r->r.ready_at) / 3600000.0;
+		v.cost_usd =
+		    r->r.usd_per_hour * (double)(now - r->r.ready_at) / 3600000.0;
 	return v;
 }

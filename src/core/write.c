@@ -33,8 +33,8 @@ struct core_subscription {
 
 enum write_kind {
 	WRITE_GATHERED, /* core_tx's: written anew when it fails */
-	WRITE_REWRITE,  /* likewise */
-	WRITE_ALONE,    /* a claim's: fails for good */
+	WRITE_REWRITE,	/* likewise */
+	WRITE_ALONE,	/* a claim's: fails for good */
 };
 
 struct submitted {
@@ -106,7 +106,8 @@ put_all(struct core *c, struct store_tx *tx)
 
 		if (ended || (r->durable && !r->claiming))
 			store_tx_reservation(tx, &r->r);
-		for (int i = 0; r->durable && !r->claiming && r->run && i < r->run->plan->n; i++)
+		for (int i = 0;
+		     r->durable && !r->claiming && r->run && i < r->run->plan->n; i++)
 			if (r->run->rows[i].id)
 				store_tx_step(tx, &r->run->rows[i]);
 	}
@@ -353,13 +354,13 @@ core_event_machine_as(
 {
 	add_event(c, w,
 	    (struct event){
-	        .kind = "machine",
-	        .id = row->id,
-	        .name = row->pool,
-	        .state = machine_state_name(row->state),
-	        .other = row->reservation,
-	        .uid = m->reservation ? m->reservation->r.uid : UINT32_MAX,
-	        .detail = row->error,
+		.kind = "machine",
+		.id = row->id,
+		.name = row->pool,
+		.state = machine_state_name(row->state),
+		.other = row->reservation,
+		.uid = m->reservation ? m->reservation->r.uid : UINT32_MAX,
+		.detail = row->error,
 	    });
 }
 
@@ -369,26 +370,27 @@ core_event_reservation(
 {
 	add_event(c, w,
 	    (struct event){
-	        .kind = "reservation",
-	        .id = row->id,
-	        .name = row->pool,
-	        .state = reservation_state_name(row->state),
-	        .other = row->machine,
-	        .uid = row->uid,
-	        .detail = (char *)detail,
+		.kind = "reservation",
+		.id = row->id,
+		.name = row->pool,
+		.state = reservation_state_name(row->state),
+		.other = row->machine,
+		.uid = row->uid,
+		.detail = (char *)detail,
 	    });
 }
 
 void
-core_event_pool(struct core *c, const struct cpool *p, const char *state, const char *detail)
+core_event_pool(
+    struct core *c, const struct cpool *p, const char *state, const char *detail)
 {
 	add_event(c, NULL,
 	    (struct event){
-	        .kind = "pool",
-	        .name = p->p.name,
-	        .state = state,
-	        .uid = UINT32_MAX,
-	        .detail = (char *)detail,
+		.kind = "pool",
+		.name = p->p.name,
+		.state = state,
+		.uid = UINT32_MAX,
+		.detail = (char *)detail,
 	    });
 }
 
@@ -455,7 +457,8 @@ events_found(void *arg, const struct store_result *res, const struct err *err)
 }
 
 void
-core_events_since(struct core *c, int64_t since, int limit, core_events_fn done, void *arg)
+core_events_since(
+    struct core *c, int64_t since, int limit, core_events_fn done, void *arg)
 {
 	struct events_wait *w = xnew(struct events_wait);
 	struct store_query q = {.kind = QUERY_EVENTS, .since = since, .limit = limit};

@@ -39,9 +39,12 @@ static const struct {
 /* clang-format on */
 
 static const char *const tiers[TIER_MAX] = {"running", "stopped", "hibernated"};
-static const char *const reasons[END_REASON_MAX] = {NULL, "cancelled", "expired", "failed"};
-static const char *const paths[PATH_KIND_MAX] = {NULL, "warm", "stopped", "hibernated", "cold"};
-static const char *const step_states[STEP_STATE_MAX] = {"open", "done", "failed", "undone"};
+static const char *const reasons[END_REASON_MAX] = {
+    NULL, "cancelled", "expired", "failed"};
+static const char *const paths[PATH_KIND_MAX] = {
+    NULL, "warm", "stopped", "hibernated", "cold"};
+static const char *const step_states[STEP_STATE_MAX] = {
+    "open", "done", "failed", "undone"};
 
 const char *
 machine_state_name(enum machine_state s)

@@ -30,7 +30,8 @@ enum machine_state {
 enum tier { TIER_RUNNING, TIER_STOPPED, TIER_HIBERNATED, TIER_MAX };
 
 struct machine {
-	struct id id; /* also the launch's idempotency token and the tag on what the provider made */
+	struct id
+	    id; /* also the launch's idempotency token and the tag on what the provider made */
 	char *pool;
 	char *provider;
 	char *provider_ref; /* the provider's own name for it */
@@ -40,7 +41,8 @@ struct machine {
 	char *image_version;
 	char *address;
 	int port;
-	struct id reservation; /* empty: none. While LAUNCHING: the one it is launched for */
+	struct id
+	    reservation; /* empty: none. While LAUNCHING: the one it is launched for */
 	char *error;
 	char *output; /* what a failing setup command printed */
 	int64_t created_at;
@@ -59,7 +61,14 @@ enum reservation_state {
 
 enum end_reason { END_NONE, END_CANCELLED, END_EXPIRED, END_FAILED, END_REASON_MAX };
 
-enum path { PATH_NONE, PATH_WARM, PATH_STOPPED, PATH_HIBERNATED, PATH_COLD, PATH_KIND_MAX };
+enum path {
+	PATH_NONE,
+	PATH_WARM,
+	PATH_STOPPED,
+	PATH_HIBERNATED,
+	PATH_COLD,
+	PATH_KIND_MAX
+};
 
 struct reservation {
 	struct id id;
@@ -71,16 +80,16 @@ struct reservation {
 	enum end_reason reason;
 	char *error; /* with END_FAILED: why, as in "host restarted" */
 	enum path path;
-	char *miss_reason;  /* why the path was not warm */
-	struct id machine;  /* empty: none yet */
-	char *public_keys;  /* one line each, joined by '\n' */
+	char *miss_reason; /* why the path was not warm */
+	struct id machine; /* empty: none yet */
+	char *public_keys; /* one line each, joined by '\n' */
 	char *request_id;
-	struct id group;    /* of `--count N`: the first one's id; empty: alone */
+	struct id group; /* of `--count N`: the first one's id; empty: alone */
 	bool no_warm;
 	bool no_wait;
-	int64_t hold_ms;    /* how long it was asked for, with extensions */
-	int64_t idle_ms;    /* 0: never ends for being idle */
-	uint64_t serial;    /* of its certificates */
+	int64_t hold_ms; /* how long it was asked for, with extensions */
+	int64_t idle_ms; /* 0: never ends for being idle */
+	uint64_t serial; /* of its certificates */
 	int64_t created_at;
 	int64_t ready_at;   /* first time active */
 	int64_t expires_at; /* 0 until active */
@@ -89,7 +98,7 @@ struct reservation {
 };
 
 enum step_state {
-	STEP_OPEN,   /* intent is durable; the effect may or may not have happened */
+	STEP_OPEN, /* intent is durable; the effect may or may not have happened */
 	STEP_DONE,
 	STEP_FAILED,
 	STEP_UNDONE,
@@ -98,9 +107,10 @@ enum step_state {
 
 /* One row of the journal. */
 struct step {
-	int64_t id;       /* 0 until stored; given out by core, increasing */
+	int64_t id;	   /* 0 until stored; given out by core, increasing */
 	struct id subject; /* the machine or reservation whose plan it is in */
-	const char *name; /* borrowed from the plan's table, or from the store's reply (see store.h) */
+	const char *
+	    name; /* borrowed from the plan's table, or from the store's reply (see store.h) */
 	int attempt;
 	enum step_state state;
 	char *token;
@@ -109,19 +119,20 @@ struct step {
 	uint32_t waits_for; /* bit i: the plan's step i */
 	int64_t started_at; /* wall ms with microseconds lost: steps are ms things */
 	int64_t ended_at;
-	int resolution_ms;  /* interval at which the end was observed; 0: it was told at once */
+	int resolution_ms; /* interval at which the end was observed; 0: it was told at once */
 };
 
 /* What GET /v1/events streams: written in the same transaction as the change it tells of. */
 struct event {
 	int64_t seq;
 	int64_t at;
-	const char *kind; /* "machine", "reservation", "pool": static */
-	struct id id;     /* of machine or reservation */
-	char *name;       /* of the pool */
+	const char *kind;  /* "machine", "reservation", "pool": static */
+	struct id id;	   /* of machine or reservation */
+	char *name;	   /* of the pool */
 	const char *state; /* static */
-	struct id other;  /* a machine's reservation, a reservation's machine; may be empty */
-	uint32_t uid;     /* whose; UINT32_MAX: nobody's */
+	struct id
+	    other;    /* a machine's reservation, a reservation's machine; may be empty */
+	uint32_t uid; /* whose; UINT32_MAX: nobody's */
 	char *detail;
 };
 
@@ -133,14 +144,14 @@ struct pool {
 	char *provider;
 	char *image;
 	int running, stopped, hibernated; /* how many spare machines to keep, per tier */
-	int max;                          /* machines in all, claimed ones included */
-	uint64_t memory_bytes;            /* 0: the provider's default; so for the next two */
+	int max;			  /* machines in all, claimed ones included */
+	uint64_t memory_bytes; /* 0: the provider's default; so for the next two */
 	int cpu_milli;
 	int pids_max;
-	bool nesting;                     /* user namespaces may be made inside */
-	int64_t max_age_ms;               /* spares older than this are replaced */
-	double usd_per_hour;              /* per machine; 0: the provider's own price */
-	double max_usd_per_day;           /* 0: no bound */
+	bool nesting;		/* user namespaces may be made inside */
+	int64_t max_age_ms;	/* spares older than this are replaced */
+	double usd_per_hour;	/* per machine; 0: the provider's own price */
+	double max_usd_per_day; /* 0: no bound */
 	char *setup[POOL_SETUP_MAX];
 	int n_setup;
 	int64_t setup_timeout_ms;
@@ -159,7 +170,7 @@ const char *machine_state_name(enum machine_state s);
 const char *tier_name(enum tier t);
 const char *reservation_state_name(enum reservation_state s);
 const char *end_reason_name(enum end_reason r); /* NULL for END_NONE */
-const char *path_name(enum path p);             /* NULL for PATH_NONE */
+const char *path_name(enum path p);		/* NULL for PATH_NONE */
 const char *step_state_name(enum step_state s);
 
 /* The value with this name, or -1. */

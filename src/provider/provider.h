@@ -26,33 +26,35 @@ struct provider;
 
 enum sighting_state {
 	SIGHTING_STARTING, /* exists, not usable yet */
-	SIGHTING_READY,    /* ssh works: banner and right host key, or the machine's own call home */
+	SIGHTING_READY, /* ssh works: banner and right host key, or the machine's own call home */
 	SIGHTING_STOPPED,
-	SIGHTING_GONE,     /* does not exist (any more), and nothing of it is left */
-	SIGHTING_DEAD,     /* will never work again, but something is left: terminate it */
+	SIGHTING_GONE, /* does not exist (any more), and nothing of it is left */
+	SIGHTING_DEAD, /* will never work again, but something is left: terminate it */
 };
 
 struct sighting {
-	const char *token; /* may be NULL in an inventory: something of ours that bears no known token */
-	const char *ref;   /* the provider's name for it; never NULL */
+	const char *
+	    token; /* may be NULL in an inventory: something of ours that bears no known token */
+	const char *ref; /* the provider's name for it; never NULL */
 	enum sighting_state state;
 	const char *address; /* NULL: not known */
 	int port;
-	int sessions;        /* open ssh sessions; -1: not known */
-	const char *error;   /* with DEAD or GONE: why, if known */
-	int resolution_ms;   /* interval between looks; 0: told at once */
-	int64_t created_at;  /* wall ms; 0: not known */
+	int sessions;	    /* open ssh sessions; -1: not known */
+	const char *error;  /* with DEAD or GONE: why, if known */
+	int resolution_ms;  /* interval between looks; 0: told at once */
+	int64_t created_at; /* wall ms; 0: not known */
 };
 
 /* What core gives a provider. Callbacks come from the loop only, never from inside an operation. */
 struct provider_env {
 	struct clock *clock;
-	void *uv_loop;  /* uv_loop_t; NULL for a provider that needs none (fake) */
+	void *uv_loop; /* uv_loop_t; NULL for a provider that needs none (fake) */
 	void *arg;
 	void (*sighting)(void *arg, const struct sighting *s);
 
 	/* An image became usable (version set), is being built (percent), or cannot be had (error). */
-	void (*image)(void *arg, const char *image, const char *version, int percent, const char *error);
+	void (*image)(void *arg, const char *image, const char *version, int percent,
+	    const char *error);
 };
 
 /* All borrowed for the call. */
@@ -65,11 +67,12 @@ struct launch_spec {
 	int cpu_milli;
 	int pids_max;
 	bool nesting;
-	int64_t lease_s;       /* the machine ends itself this long after birth, whatever becomes of us */
+	int64_t
+	    lease_s; /* the machine ends itself this long after birth, whatever becomes of us */
 	const char *hostname;
-	const char *host_key;  /* OpenSSH private key: secret */
+	const char *host_key; /* OpenSSH private key: secret */
 	const char *host_cert;
-	const char *user_ca;   /* public key line */
+	const char *user_ca; /* public key line */
 };
 
 typedef void (*provider_done_fn)(void *arg, const struct err *err);
@@ -78,7 +81,8 @@ typedef void (*provider_done_fn)(void *arg, const struct err *err);
 typedef void (*provider_launch_fn)(void *arg, const char *ref, const struct err *err);
 
 /* setup: what the command did. `output` is at most 64 KiB, NUL-terminated. err: it could not be run. */
-typedef void (*provider_setup_fn)(void *arg, int exit_code, const char *output, const struct err *err);
+typedef void (*provider_setup_fn)(
+    void *arg, int exit_code, const char *output, const struct err *err);
 
 /* inventory: all there is, in one call. */
 typedef void (*provider_inventory_fn)(
@@ -90,24 +94,26 @@ struct provider_ops {
 	/* Makes a machine. Idempotent by token: a second launch of a living token answers with its ref.
 	   A definite failure leaves nothing behind or a DEAD sighting in the inventory. ERR_NO_CAPACITY:
 	   no room (address, quota) now. ERR_UNAVAILABLE: unknown whether it happened; look at the inventory. */
-	void (*launch)(struct provider *p, const struct launch_spec *spec, provider_launch_fn done, void *arg);
+	void (*launch)(struct provider *p, const struct launch_spec *spec,
+	    provider_launch_fn done, void *arg);
 
 	/* Ends a machine and removes all that belongs to it. Idempotent; an unknown token is not an error.
 	   `done` means accepted; a GONE sighting (which may come before it) means gone. `ref` may be NULL. */
-	void (*terminate)(struct provider *p, const char *token, const char *ref, provider_done_fn done, void *arg);
+	void (*terminate)(struct provider *p, const char *token, const char *ref,
+	    provider_done_fn done, void *arg);
 
 	/* The machine ends itself `seconds` from now, replacing lease or earlier deadline, and shows
 	   `warning` on its terminals five minutes before. Idempotent. */
-	void (*deadline)(struct provider *p, const char *token, const char *ref, int64_t seconds,
-	    const char *warning, provider_done_fn done, void *arg);
+	void (*deadline)(struct provider *p, const char *token, const char *ref,
+	    int64_t seconds, const char *warning, provider_done_fn done, void *arg);
 
 	/* Runs a command as root in a machine that was sighted READY. Not idempotent. */
-	void (*setup)(struct provider *p, const char *token, const char *ref, const char *command,
-	    int64_t timeout_ms, provider_setup_fn done, void *arg);
+	void (*setup)(struct provider *p, const char *token, const char *ref,
+	    const char *command, int64_t timeout_ms, provider_setup_fn done, void *arg);
 
 	/* First contact: is there an SSH server at the address, the way a user would reach it? */
-	void (*contact)(struct provider *p, const char *token, const char *address, int port,
-	    provider_done_fn done, void *arg);
+	void (*contact)(struct provider *p, const char *token, const char *address,
+	    int port, provider_done_fn done, void *arg);
 
 	/* Everything the provider has that is ours. Also starts watching what it finds. */
 	void (*inventory)(struct provider *p, provider_inventory_fn done, void *arg);
@@ -117,10 +123,12 @@ struct provider_ops {
 	void (*image)(struct provider *p, const char *image);
 
 	/* Builds a new version of the image and makes it current; result by env->image. */
-	void (*image_build)(struct provider *p, const char *image, provider_done_fn done, void *arg);
+	void (*image_build)(
+	    struct provider *p, const char *image, provider_done_fn done, void *arg);
 
 	/* Removes a version no machine uses. NULL where images are not ours to remove. */
-	void (*image_remove)(struct provider *p, const char *image, const char *version, provider_done_fn done, void *arg);
+	void (*image_remove)(struct provider *p, const char *image, const char *version,
+	    provider_done_fn done, void *arg);
 
 	/* Calls the pending `done`s with ERR_CANCELLED and frees. Machines stay. */
 	void (*close)(struct provider *p);
@@ -129,7 +137,8 @@ struct provider_ops {
 struct provider {
 	const struct provider_ops *ops;
 	double usd_per_hour; /* list price of a machine; 0: costs nothing or not known */
-	bool sees_death;     /* a death is sighted at once: no need to have looked within the last second */
+	bool
+	    sees_death; /* a death is sighted at once: no need to have looked within the last second */
 };
 
 #endif

@@ -141,8 +141,8 @@ test_terminate_while_launching(void **state)
 		provider_fixture_start_launch(&fx, tokens[i].s, 600, &launched[i]);
 	}
 	for (int i = 0; i < AT_ONCE; i++)
-		fx.provider->ops->terminate(fx.provider, tokens[i].s, NULL,
-		    provider_fixture_on_done, &ended[i]);
+		fx.provider->ops->terminate(
+		    fx.provider, tokens[i].s, NULL, provider_fixture_on_done, &ended[i]);
 	for (int i = 0; i < AT_ONCE; i++) {
 		provider_fixture_wait_answer(&fx, &launched[i]);
 		provider_fixture_wait_answer(&fx, &ended[i]);

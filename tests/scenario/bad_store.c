@@ -72,7 +72,8 @@ happen(void *arg)
 	if (is_refused(bs->bad)) {
 		store_tx_free(wr->tx);
 		wr->tx = NULL;
-		timer_set(bs->clock, &wr->timer, 0, refuse, wr); /* never from inside the call */
+		timer_set(bs->clock, &wr->timer, 0, refuse,
+		    wr); /* never from inside the call */
 	} else {
 		bs->inner->ops->submit(bs->inner, wr->tx, wr->done, wr->arg);
 		write_free(wr);

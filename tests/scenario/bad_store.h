@@ -11,10 +11,10 @@ struct clock;
 struct store;
 
 struct bad {
-	int skip;    /* that many writes still work, then ... */
-	int fail;    /* that many are refused with ERR_UNAVAILABLE; -1: all, until it is set to 0 */
-	int refused; /* so far */
-	int64_t delay_ms;          /* so long a write waits before it happens, in order */
+	int skip; /* that many writes still work, then ... */
+	int fail; /* that many are refused with ERR_UNAVAILABLE; -1: all, until it is set to 0 */
+	int refused;		   /* so far */
+	int64_t delay_ms;	   /* so long a write waits before it happens, in order */
 	void (*before)(void *arg); /* called once, before the next write; NULL: not */
 	void *arg;
 };

@@ -49,7 +49,7 @@ check_reservation(struct creservation *r)
 	if (r->launching) {
 		assert_ptr_equal(r->launching->reservation, r);
 		assert_true(r->launching->m.state == MACHINE_LAUNCHING ||
-		    r->launching->m.state == MACHINE_READY);
+			    r->launching->m.state == MACHINE_READY);
 	}
 	if (r->r.state == RESERVATION_ACTIVE)
 		assert_non_null(r->machine);
@@ -124,12 +124,14 @@ describe(struct world *w, int *ret_n)
 			lines[n++] = xasprintf("%s %s %s %s %lld", m->m.id.s,
 			    machine_state_name(m->m.state),
 			    m->m.state == MACHINE_CLAIMED ? m->m.reservation.s : "",
-			    m->m.provider_ref ? m->m.provider_ref : "", (long long)m->m.ready_at);
+			    m->m.provider_ref ? m->m.provider_ref : "",
+			    (long long)m->m.ready_at);
 	list_for_each (r, &c->live, in_core)
 		if (r->r.state == RESERVATION_ACTIVE)
-			lines[n++] = xasprintf("%s active %s %lld %lld %lld %s", r->r.id.s,
-			    r->r.machine.s, (long long)r->r.expires_at, (long long)r->r.ready_at,
-			    (long long)r->r.hold_ms, path_name(r->r.path));
+			lines[n++] = xasprintf("%s active %s %lld %lld %lld %s",
+			    r->r.id.s, r->r.machine.s, (long long)r->r.expires_at,
+			    (long long)r->r.ready_at, (long long)r->r.hold_ms,
+			    path_name(r->r.path));
 		else if (r->r.state != RESERVATION_ENDED)
 			lines[n++] = xasprintf("%s waits", r->r.id.s);
 	qsort(lines, (size_t)n, sizeof(*lines), by_text);
@@ -148,8 +150,8 @@ world_same_after_restart(struct world *w)
 	after = describe(w, &n_after); /* before anything else can happen */
 	for (int i = 0; i < n_before || i < n_after; i++)
 		if (i >= n_before || i >= n_after || strcmp(before[i], after[i]) != 0) {
-			fail_msg("memory had '%s', the store '%s'", i < n_before ? before[i] : "",
-			    i < n_after ? after[i] : "");
+			fail_msg("memory had '%s', the store '%s'",
+			    i < n_before ? before[i] : "", i < n_after ? after[i] : "");
 		}
 	for (int i = 0; i < n_before; i++)
 		free(before[i]);

@@ -9,7 +9,7 @@
 struct store;
 
 struct cut {
-	int at;       /* cut at this write, counted from 1; 0: never */
+	int at;	      /* cut at this write, counted from 1; 0: never */
 	bool durable; /* the write itself still happens, only its answer does not come */
 	int writes;   /* so far */
 	bool dead;

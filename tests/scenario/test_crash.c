@@ -38,7 +38,8 @@ on_effect(void *arg, enum fake_op op, const char *token)
 }
 
 static void
-told_active(void *arg, const struct reservation_view *v, int n, bool existed, const struct err *err)
+told_active(void *arg, const struct reservation_view *v, int n, bool existed,
+    const struct err *err)
 {
 	struct told *t = arg;
 
@@ -66,10 +67,12 @@ live(struct script *s)
 			    &s->told[t == 4000 ? 3 : t - 1500]);
 		if (t == 6000 && s->told[0].active) {
 			s->told[0].cancel_asked = true;
-			core_cancel(s->w.core, &alice, s->told[0].id.s, true, told_cancelled, &s->told[0]);
+			core_cancel(s->w.core, &alice, s->told[0].id.s, true,
+			    told_cancelled, &s->told[0]);
 		}
 		if (t == 7000 && s->told[1].active)
-			core_extend(s->w.core, &alice, s->told[1].id.s, 1000, told_cancelled, &s->ignored);
+			core_extend(s->w.core, &alice, s->told[1].id.s, 1000,
+			    told_cancelled, &s->ignored);
 		world_run(&s->w, 1);
 	}
 	s->crashed = s->w.cut.dead;
@@ -95,10 +98,12 @@ check(struct script *s)
 			continue;
 		claimed++;
 		assert_true(fake_exists(w->fake, a[i].machine[0].s));
-		assert_true(fake_ends_at(w->fake, a[i].machine[0].s) <= a[i].r[0].expires_at + 1000);
+		assert_true(fake_ends_at(w->fake, a[i].machine[0].s) <=
+			    a[i].r[0].expires_at + 1000);
 		for (int j = 0; j < i; j++)
 			if (a[j].r[0].state == RESERVATION_ACTIVE)
-				assert_string_not_equal(a[i].machine[0].s, a[j].machine[0].s);
+				assert_string_not_equal(
+				    a[i].machine[0].s, a[j].machine[0].s);
 	}
 	world_run(w, 90000);
 	world_audit_clean(w);
@@ -108,7 +113,8 @@ check(struct script *s)
 	assert_int_equal(fake_count(w->fake),
 	    world_pool(w, "default").ready + world_pool(w, "default").claimed);
 	assert_int_equal(world_pool(w, "default").ready,
-	    world_pool(w, "default").claimed > 4 ? 6 - world_pool(w, "default").claimed : 2);
+	    world_pool(w, "default").claimed > 4 ? 6 - world_pool(w, "default").claimed
+						 : 2);
 	for (int i = 0; i < 4; i++)
 		answer_fini(&a[i]);
 }

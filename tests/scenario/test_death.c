@@ -224,7 +224,8 @@ contact_never_works(void **state)
 	assert_int_equal(a.r[0].state, RESERVATION_ENDED);
 	assert_int_equal(a.r[0].reason, END_FAILED);
 	assert_non_null(strstr(a.r[0].error, "no ssh at first contact"));
-	assert_int_equal(fake_calls(w.fake, FAKE_CONTACT), 4); /* the first one and three swaps */
+	assert_int_equal(
+	    fake_calls(w.fake, FAKE_CONTACT), 4); /* the first one and three swaps */
 	assert_int_equal(fake_count(w.fake), 2);
 	world_audit_clean(&w);
 }

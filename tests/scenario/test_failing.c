@@ -46,7 +46,8 @@ backs_off_and_recovers(void **state)
 	w.options.fail_launch = 1;
 	w.options.usd_per_hour = 1;
 	world_start(&w);
-	for (int64_t at = 900; n < 7; at *= 2) { /* just before each next attempt: 1 s, 2 s, 4 s, ... */
+	for (int64_t at = 900; n < 7;
+	     at *= 2) { /* just before each next attempt: 1 s, 2 s, 4 s, ... */
 		world_run(&w, at - 100);
 		launches[n++] = fake_calls(w.fake, FAKE_LAUNCH);
 		world_run(&w, 200);
@@ -88,8 +89,8 @@ three_launches_fail(void **state)
 	world_get(&w, &alice, id.s, 60000, &a);
 	assert_int_equal(a.r[0].state, RESERVATION_ENDED);
 	assert_int_equal(a.r[0].reason, END_FAILED);
-	assert_string_equal(a.r[0].error,
-	    "3 launches failed, the last one: the machine could not be made (fake failure)");
+	assert_string_equal(a.r[0].error, "3 launches failed, the last one: the machine "
+					  "could not be made (fake failure)");
 	assert_in_range(a.r[0].ended_at - a.r[0].created_at, 3000, 3100);
 	assert_int_equal(fake_calls(w.fake, FAKE_LAUNCH), 3);
 	assert_int_equal(fake_count(w.fake), 0);
@@ -110,7 +111,8 @@ no_room_at_the_provider(void **state)
 	world_run(&w, 20000);
 	assert_int_equal(world_pool(&w, "default").claimed, 2);
 	assert_int_equal(world_pool(&w, "default").ready, 1);
-	assert_string_equal(world_pool(&w, "default").last_error, "no room for more than 3 machines");
+	assert_string_equal(
+	    world_pool(&w, "default").last_error, "no room for more than 3 machines");
 	world_cancel(&w, &alice, a.r[0].id.s, &a);
 	world_run(&w, 120000);
 	assert_int_equal(world_pool(&w, "default").ready, 2);
@@ -127,7 +129,8 @@ image_cannot_be_had(void **state)
 	full();
 	world_reserve(&w, &alice, world_request(), &a);
 	assert_int_equal(a.r[0].state, RESERVATION_QUEUED);
-	assert_string_equal(world_pool(&w, "default").last_error, "too many images, or too long a name");
+	assert_string_equal(
+	    world_pool(&w, "default").last_error, "too many images, or too long a name");
 	assert_int_equal(fake_calls(w.fake, FAKE_LAUNCH), 0);
 	world_run(&w, 600000);
 	assert_int_equal(fake_calls(w.fake, FAKE_LAUNCH), 0);
@@ -188,11 +191,13 @@ setup_fails(void **state)
 	assert_string_equal(m.error, "setup command 1 exited 7: exit 7");
 	machine_fini(&m);
 	assert_true(world_pool(&w, "default").backoff_until_at > 0);
-	assert_string_equal(world_pool(&w, "default").last_error, "setup command 1 exited 7: exit 7");
+	assert_string_equal(
+	    world_pool(&w, "default").last_error, "setup command 1 exited 7: exit 7");
 	world_run(&w, 3600000);
 	assert_true(fake_calls(w.fake, FAKE_LAUNCH) < 60);
 	assert_true(fake_count(w.fake) <= 2);
-	assert_int_equal(world_machines(&w, "default", MACHINE_FAILED, id, 8), 5); /* the last few */
+	assert_int_equal(
+	    world_machines(&w, "default", MACHINE_FAILED, id, 8), 5); /* the last few */
 	world_check(&w);
 	world_audit_clean(&w);
 }
@@ -240,7 +245,8 @@ setup_takes_too_long(void **state)
 	world_run(&w, 100);
 	assert_int_equal(world_machines(&w, "default", MACHINE_FAILED, id, 2), 2);
 	assert_true(world_machine(&w, id[0].s, &m));
-	assert_string_equal(m.error, "setup command 1: the command took too long and was ended");
+	assert_string_equal(
+	    m.error, "setup command 1: the command took too long and was ended");
 	machine_fini(&m);
 }
 

@@ -90,8 +90,10 @@ extend_reaches_the_machine(void **state)
 	assert_int_equal(a.r[0].expires_at, expires + 2 * HOUR);
 	assert_int_equal(a.n_certificates[0], 1);
 	world_run(&w, 300);
-	assert_in_range(fake_ends_at(w.fake, m.s), expires + 2 * HOUR, expires + 2 * HOUR + 1000);
-	world_extend(&w, &alice, id.s, 22 * HOUR, &a); /* 25 in all: more than the longest */
+	assert_in_range(
+	    fake_ends_at(w.fake, m.s), expires + 2 * HOUR, expires + 2 * HOUR + 1000);
+	world_extend(
+	    &w, &alice, id.s, 22 * HOUR, &a); /* 25 in all: more than the longest */
 	assert_int_equal(a.err.code, ERR_INVALID);
 	world_extend(&w, &alice, id.s, -HOUR, &a);
 	assert_int_equal(a.err.code, ERR_INVALID);
@@ -328,7 +330,8 @@ wall_clock_is_set(void **state)
 	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
 	assert_int_equal(a.r[0].expires_at, expires);
 	assert_in_range(fake_ends_at(w.fake, m.s), expires, expires + 1000);
-	assert_int_equal(fake_calls(w.fake, FAKE_DEADLINE), 2); /* a real machine counts by its own clock */
+	assert_int_equal(fake_calls(w.fake, FAKE_DEADLINE),
+	    2); /* a real machine counts by its own clock */
 	world_run(&w, 1800000);
 	world_get(&w, &alice, id.s, 0, &a);
 	assert_int_equal(a.r[0].reason, END_EXPIRED);

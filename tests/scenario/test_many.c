@@ -52,7 +52,8 @@ static struct reservation_view_copy {
 } got[CLAIMS];
 
 static void
-claimed(void *arg, const struct reservation_view *v, int n, bool existed, const struct err *err)
+claimed(void *arg, const struct reservation_view *v, int n, bool existed,
+    const struct err *err)
 {
 	struct reservation_view_copy *g = arg;
 
@@ -156,7 +157,8 @@ the_guard_holds(void **state)
 	assert_int_equal(w.core->n.conflicts, 1);
 	world_run(&w, 5000);
 	world_check(&w);
-	assert_true(fake_exists(w.fake, id[0].s)); /* it is the other one's now, and left alone */
+	assert_true(
+	    fake_exists(w.fake, id[0].s)); /* it is the other one's now, and left alone */
 	assert_true(world_machine(&w, id[0].s, &row));
 	assert_string_equal(row.reservation.s, "r-anotherdaemo");
 	machine_fini(&row);

@@ -68,7 +68,9 @@ twenty_thousand(void **state)
 	world_run(&w, 5000);
 	assert_int_equal(world_pool(&w, "default").ready, MACHINES);
 	each = (in_use() - before) / MACHINES;
-	print_message("%zu bytes for each of %d machines, the fake provider's part included\n", each, MACHINES);
+	print_message(
+	    "%zu bytes for each of %d machines, the fake provider's part included\n",
+	    each, MACHINES);
 #if defined(__SANITIZE_ADDRESS__)
 	skip(); /* its allocator does not count */
 #endif

@@ -149,13 +149,15 @@ others_are_not_shown(void **state)
 		world_get(&w, &bob, id.s, 0, &a);
 		assert_int_equal(a.err.code, ERR_NOT_PERMITTED);
 		world_get(&w, &bob, "mine", 0, &a);
-		assert_true(a.err.code == ERR_NOT_PERMITTED || a.err.code == ERR_NOT_FOUND);
+		assert_true(
+		    a.err.code == ERR_NOT_PERMITTED || a.err.code == ERR_NOT_FOUND);
 		world_ask_cancel(&w, &bob, id.s, true, &a);
 		world_await(&w, &a);
 		assert_int_equal(a.err.code, ERR_NOT_PERMITTED);
 		world_get(&w, &root, id.s, 0, &a);
 		assert_int_equal(a.err.code, ERR_NONE);
-		assert_int_equal(a.r[0].state, ended ? RESERVATION_ENDED : RESERVATION_ACTIVE);
+		assert_int_equal(
+		    a.r[0].state, ended ? RESERVATION_ENDED : RESERVATION_ACTIVE);
 		if (!ended)
 			world_cancel(&w, &root, "mine", &a); /* operators may */
 	}
@@ -194,7 +196,8 @@ same_request_same_answer(void **state)
 		assert_true(a.existed);
 		assert_int_equal(a.n, 1);
 		assert_string_equal(a.r[0].id.s, id.s);
-		assert_int_equal(a.r[0].state, i ? RESERVATION_ENDED : RESERVATION_ACTIVE);
+		assert_int_equal(
+		    a.r[0].state, i ? RESERVATION_ENDED : RESERVATION_ACTIVE);
 		assert_int_equal(a.n_certificates[0], i ? 0 : 1);
 	}
 	world_reserve(&w, &bob, again("req-1", 1), &a); /* another user's */
@@ -259,7 +262,8 @@ same_request_of_many(void **state)
 			bool ended = i == 3 || (i >= 1 && j == 0);
 
 			assert_string_equal(a.r[j].id.s, id[j].s);
-			assert_int_equal(a.r[j].state, ended ? RESERVATION_ENDED : RESERVATION_ACTIVE);
+			assert_int_equal(
+			    a.r[j].state, ended ? RESERVATION_ENDED : RESERVATION_ACTIVE);
 			assert_int_equal(a.n_certificates[j], !ended);
 		}
 	}

@@ -30,7 +30,8 @@ fills_claims_refills(void **state)
 	assert_int_equal(a.n_certificates[0], 1);
 	assert_true(a.r[0].expires_at - a.r[0].created_at >= 3600000);
 	world_run(&w, 10); /* refill at once */
-	assert_int_equal(world_pool(&w, "default").launching, 1); /* two spare, not two in all */
+	assert_int_equal(
+	    world_pool(&w, "default").launching, 1); /* two spare, not two in all */
 	assert_int_equal(world_pool(&w, "default").claimed, 1);
 	world_run(&w, 1100);
 	assert_int_equal(world_pool(&w, "default").ready, 2);
@@ -171,10 +172,12 @@ no_warm_launches_its_own(void **state)
 	assert_string_equal(a.r[0].miss_reason, "asked for a cold launch (no_warm)");
 	own = a.r[0].id;
 	world_run(&w, 500);
-	world_reserve(&w, &bob, world_request(), &b); /* the spares are not held back meanwhile */
+	world_reserve(
+	    &w, &bob, world_request(), &b); /* the spares are not held back meanwhile */
 	assert_int_equal(b.r[0].path, PATH_WARM);
 	world_run(&w, 10);
-	assert_int_equal(world_pool(&w, "default").launching, 2); /* and refilled at once */
+	assert_int_equal(
+	    world_pool(&w, "default").launching, 2); /* and refilled at once */
 	world_get(&w, &alice, own.s, 60000, &a);
 	assert_int_equal(a.r[0].path, PATH_COLD);
 	assert_string_not_equal(a.machine[0].s, spare[0].s);

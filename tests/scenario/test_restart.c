@@ -69,7 +69,8 @@ all_is_adopted(void **state)
 			if (b[i].has_machine[0])
 				assert_string_equal(a.machine[0].s, b[i].machine[0].s);
 			ends = fake_ends_at(w.fake, a.machine[0].s);
-			assert_in_range(ends, a.r[0].expires_at, a.r[0].expires_at + 1000);
+			assert_in_range(
+			    ends, a.r[0].expires_at, a.r[0].expires_at + 1000);
 		}
 		for (int i = 4; i < 6; i++) { /* in the same order */
 			world_get(&w, &alice, b[i].r[0].id.s, 0, &a);
@@ -100,7 +101,8 @@ nothing_is_claimed_unseen(void **state)
 	world_kill(&w);
 	world_run(&w, 5000);
 	world_start(&w);
-	world_ask_reserve(&w, &alice, world_request(), &a); /* before any inventory has come */
+	world_ask_reserve(
+	    &w, &alice, world_request(), &a); /* before any inventory has come */
 	world_await(&w, &a);
 	world_get(&w, &alice, a.r[0].id.s, 60000, &a);
 	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
@@ -186,7 +188,8 @@ strays(void **state)
 	assert_non_null(fake_add_stray(w.fake, "m-000000000000"));
 	assert_non_null(fake_add_stray(w.fake, NULL));
 	world_run(&w, 200000);
-	assert_int_equal(fake_count(w.fake), 4); /* not ended by itself: it may be somebody's */
+	assert_int_equal(
+	    fake_count(w.fake), 4); /* not ended by itself: it may be somebody's */
 	sum = world_audit(&w, false);
 	assert_false(sum.ok);
 	assert_int_equal(sum.provider_only, 2);
@@ -260,7 +263,8 @@ audit_is_for_operators(void **state)
 	core_audit(w.core, &alice, true, refused, &code);
 	world_run(&w, 10);
 	assert_int_equal(code, ERR_NOT_PERMITTED);
-	core_audit(w.core, &root, true, refused, &code); /* and the daemon stops at once */
+	core_audit(
+	    w.core, &root, true, refused, &code); /* and the daemon stops at once */
 	world_stop(&w);
 	assert_int_equal(code, ERR_UNAVAILABLE);
 	world_start(&w);

@@ -81,7 +81,8 @@ new_image_rotates(void **state)
 	world_run(&w, 10);
 	world_reserve(&w, &alice, world_request(), &a); /* two old ones are ready */
 	assert_int_equal(a.r[0].state, RESERVATION_PREPARING);
-	assert_string_equal(a.r[0].miss_reason, "only machines of an old image or age are ready");
+	assert_string_equal(
+	    a.r[0].miss_reason, "only machines of an old image or age are ready");
 	id = a.r[0].id;
 	run_watching(10000, 1);
 	world_get(&w, &alice, id.s, 0, &a);
@@ -122,7 +123,8 @@ bad_image_keeps_the_old(void **state)
 	fake_set_options(w.fake, &w.options);
 	fake_set_image_version(w.fake, "debian", "2");
 	run_watching(600000, 2);
-	assert_int_equal(fake_calls(w.fake, FAKE_TERMINATE), fake_calls(w.fake, FAKE_LAUNCH) - 2);
+	assert_int_equal(
+	    fake_calls(w.fake, FAKE_TERMINATE), fake_calls(w.fake, FAKE_LAUNCH) - 2);
 	assert_int_equal(fake_count(w.fake), 2);
 	assert_non_null(world_pool(&w, "default").last_error);
 }

@@ -47,15 +47,18 @@ struct told {
 };
 
 static void
-reserved(void *arg, const struct reservation_view *v, int n, bool existed, const struct err *err)
+reserved(void *arg, const struct reservation_view *v, int n, bool existed,
+    const struct err *err)
 {
-	*(struct told *)arg = (struct told){true, err->code, n ? v->r->id : (struct id){{0}}};
+	*(struct told *)arg =
+	    (struct told){true, err->code, n ? v->r->id : (struct id){{0}}};
 }
 
 static void
 answered(void *arg, const struct reservation_view *v, const struct err *err)
 {
-	*(struct told *)arg = (struct told){true, err->code, v ? v->r->id : (struct id){{0}}};
+	*(struct told *)arg =
+	    (struct told){true, err->code, v ? v->r->id : (struct id){{0}}};
 }
 
 /* Twelve seconds of an ordinary life, in which whatever was asked gets an answer within two. */
@@ -73,9 +76,11 @@ live(struct told told[4], struct told *cancelled, struct told *extended)
 				assert_true(told[i].done);
 		}
 		if (t == 6000 && told[0].code == ERR_NONE)
-			core_cancel(w.core, &alice, told[0].id.s, false, answered, cancelled);
+			core_cancel(
+			    w.core, &alice, told[0].id.s, false, answered, cancelled);
 		if (t == 7000 && told[1].code == ERR_NONE)
-			core_extend(w.core, &alice, told[1].id.s, 60000, answered, extended);
+			core_extend(
+			    w.core, &alice, told[1].id.s, 60000, answered, extended);
 		world_run(&w, 1);
 		if (t % 50 == 0)
 			world_check(&w);
@@ -107,12 +112,13 @@ refuse_from(int skip, int fail)
 			assert_int_equal(a.r[0].state, RESERVATION_ENDED);
 		claimed += a.r[0].state == RESERVATION_ACTIVE;
 		if (i == 1 && extended.done)
-			assert_int_equal(
-			    a.r[0].hold_ms, extended.code == ERR_NONE ? 3660000 : 3600000);
+			assert_int_equal(a.r[0].hold_ms,
+			    extended.code == ERR_NONE ? 3660000 : 3600000);
 	}
 	world_run(&w, 120000);
 	world_check(&w);
-	assert_int_equal(world_pool(&w, "default").claimed, claimed); /* none that nobody was told of */
+	assert_int_equal(world_pool(&w, "default").claimed,
+	    claimed); /* none that nobody was told of */
 	assert_int_equal(world_pool(&w, "default").ready, claimed > 4 ? 6 - claimed : 2);
 	assert_int_equal(fake_count(w.fake), claimed + world_pool(&w, "default").ready);
 	world_audit_clean(&w);

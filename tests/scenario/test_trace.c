@@ -70,7 +70,8 @@ traced(void *arg, const struct trace *tr, const struct err *err)
 		const struct step *s = tr->steps[i].step;
 
 		(void)snprintf(t.steps[i].name, sizeof(t.steps[i].name), "%s", s->name);
-		(void)snprintf(t.steps[i].error, sizeof(t.steps[i].error), "%s", s->error ? s->error : "");
+		(void)snprintf(t.steps[i].error, sizeof(t.steps[i].error), "%s",
+		    s->error ? s->error : "");
 		t.steps[i].critical = tr->steps[i].critical;
 		t.steps[i].open = s->state == STEP_OPEN;
 		t.steps[i].started_at = s->started_at;
@@ -83,16 +84,22 @@ traced(void *arg, const struct trace *tr, const struct err *err)
 	t.saved_ms = tr->saved_ms;
 	t.cost_usd = tr->cost_usd;
 	if (tr->slowest >= 0)
-		(void)snprintf(t.slowest, sizeof(t.slowest), "%s", tr->steps[tr->slowest].step->name);
+		(void)snprintf(t.slowest, sizeof(t.slowest), "%s",
+		    tr->steps[tr->slowest].step->name);
 	(void)snprintf(t.summary, sizeof(t.summary), "%s", tr->summary);
 	if (getenv("WORLD_LOG")) {
 		for (int i = 0; i < t.n; i++)
-			print_message("%-12s %d%s %lld..%lld %s\n", t.steps[i].name, t.steps[i].attempt,
-			    t.steps[i].critical ? " *" : "", (long long)(t.steps[i].started_at - tr->r->created_at),
-			    (long long)(t.steps[i].ended_at ? t.steps[i].ended_at - tr->r->created_at : -1),
+			print_message("%-12s %d%s %lld..%lld %s\n", t.steps[i].name,
+			    t.steps[i].attempt, t.steps[i].critical ? " *" : "",
+			    (long long)(t.steps[i].started_at - tr->r->created_at),
+			    (long long)(t.steps[i].ended_at
+					    ? t.steps[i].ended_at - tr->r->created_at
+					    : -1),
 			    t.steps[i].error);
-		print_message("total %lld chain %lld sum %lld saved %lld slowest %s: %s\n", (long long)t.total_ms,
-		    (long long)t.chain_ms, (long long)t.sum_ms, (long long)t.saved_ms, t.slowest, t.summary);
+		print_message(
+		    "total %lld chain %lld sum %lld saved %lld slowest %s: %s\n",
+		    (long long)t.total_ms, (long long)t.chain_ms, (long long)t.sum_ms,
+		    (long long)t.saved_ms, t.slowest, t.summary);
 	}
 }
 
@@ -168,7 +175,8 @@ cold(void **state)
 	world_get(&w, &alice, id.s, 60000, &a);
 	world_run(&w, 2000);
 	trace(id);
-	for (const char *const *name = (const char *const[]){"launch", "ready", "setup", "claim", "certificate", NULL};
+	for (const char *const *name = (const char *const[]){"launch", "ready", "setup",
+		 "claim", "certificate", NULL};
 	     *name; name++)
 		assert_true(critical(*name));
 	assert_in_range(t.total_ms, 4100, 4110);
@@ -176,8 +184,10 @@ cold(void **state)
 	assert_true(t.sum_ms >= t.chain_ms);
 	assert_int_equal(t.saved_ms, t.sum_ms - t.chain_ms);
 	assert_string_equal(t.slowest, "setup");
-	assert_true(t.steps[step("setup")].ended_at - t.steps[step("setup")].started_at >= 3100);
-	assert_true(t.steps[step("contact")].started_at >= t.steps[step("claim")].ended_at);
+	assert_true(
+	    t.steps[step("setup")].ended_at - t.steps[step("setup")].started_at >= 3100);
+	assert_true(
+	    t.steps[step("contact")].started_at >= t.steps[step("claim")].ended_at);
 	assert_non_null(strstr(t.summary, "served cold in 4"));
 	assert_non_null(strstr(t.summary, "the pool keeps no spare machines"));
 	assert_non_null(strstr(t.summary, "'setup'"));
@@ -205,7 +215,8 @@ queued(void **state)
 	assert_in_range(t.total_ms, 11100, 11120);
 	assert_in_range(t.chain_ms, 11090, t.total_ms);
 	assert_true(critical("machine") && critical("ready"));
-	assert_string_equal(t.slowest, "machine"); /* the wait in line, without the launch */
+	assert_string_equal(
+	    t.slowest, "machine"); /* the wait in line, without the launch */
 	assert_non_null(strstr(t.summary, "'machine' (101"));
 }
 

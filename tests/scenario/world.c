@@ -27,7 +27,8 @@ const struct core_caller bob = {1002, "bob", false};
 const struct core_caller root = {0, "root", true};
 
 static const char key_line[] =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJcZuvN3bKuTYAQZ1Vi5mUGVsm6VrZDjnRcyNRCf6RxK alice@example";
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJcZuvN3bKuTYAQZ1Vi5mUGVsm6VrZDjnRcyNRCf6RxK "
+    "alice@example";
 
 static const struct pool default_pool = {
     .name = "default",
@@ -57,7 +58,8 @@ world_init(struct world *w)
 	assert_int_equal(ssh_ca_load_or_create(dirfd, "user_ca", &w->user_ca, &err), 0);
 	assert_int_equal(ssh_ca_load_or_create(dirfd, "host_ca", &w->host_ca, &err), 0);
 	close(dirfd);
-	w->options = (struct fake_options){.launch_ms = 1000, .setup_ms = 100, .terminate_ms = 100, .seed = 1};
+	w->options = (struct fake_options){
+	    .launch_ms = 1000, .setup_ms = 100, .terminate_ms = 100, .seed = 1};
 	w->options.world = xasprintf("%s/fake", w->dir);
 	w->pools[0] = default_pool;
 	w->n_pools = 1;
@@ -159,7 +161,8 @@ keep(struct answer *a, const struct reservation_view *v)
 }
 
 static void
-reserved(void *arg, const struct reservation_view *views, int n, bool existed, const struct err *err)
+reserved(void *arg, const struct reservation_view *views, int n, bool existed,
+    const struct err *err)
 {
 	struct answer *a = arg;
 
@@ -202,25 +205,29 @@ world_request(void)
 
 	if (!key.type && ssh_pubkey_parse(key_line, strlen(key_line), &key, &err) < 0)
 		fail_msg("%s", err.msg);
-	return (struct reserve_request){.keys = &key, .n_keys = 1, .hold_ms = 3600000, .count = 1};
+	return (struct reserve_request){
+	    .keys = &key, .n_keys = 1, .hold_ms = 3600000, .count = 1};
 }
 
 void
-world_ask_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a)
+world_ask_reserve(struct world *w, const struct core_caller *who,
+    struct reserve_request req, struct answer *a)
 {
 	core_reserve(w->core, who, &req, reserved, asked(w, a));
 	assert_false(a->done); /* later, never from inside the call */
 }
 
 void
-world_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a)
+world_reserve(struct world *w, const struct core_caller *who, struct reserve_request req,
+    struct answer *a)
 {
 	world_ask_reserve(w, who, req, a);
 	world_await(w, a);
 }
 
 void
-world_get(struct world *w, const struct core_caller *who, const char *key, int64_t wait_ms, struct answer *a)
+world_get(struct world *w, const struct core_caller *who, const char *key,
+    int64_t wait_ms, struct answer *a)
 {
 	char copy[128]; /* `key` may point into the answer before */
 
@@ -230,7 +237,8 @@ world_get(struct world *w, const struct core_caller *who, const char *key, int64
 }
 
 void
-world_ask_cancel(struct world *w, const struct core_caller *who, const char *key, bool wait, struct answer *a)
+world_ask_cancel(struct world *w, const struct core_caller *who, const char *key,
+    bool wait, struct answer *a)
 {
 	char copy[128]; /* `key` may point into the answer before */
 
@@ -239,14 +247,16 @@ world_ask_cancel(struct world *w, const struct core_caller *who, const char *key
 }
 
 void
-world_cancel(struct world *w, const struct core_caller *who, const char *key, struct answer *a)
+world_cancel(
+    struct world *w, const struct core_caller *who, const char *key, struct answer *a)
 {
 	world_ask_cancel(w, who, key, true, a);
 	world_await(w, a);
 }
 
 void
-world_ask_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
+world_ask_extend(struct world *w, const struct core_caller *who, const char *key,
+    int64_t ms, struct answer *a)
 {
 	char copy[128]; /* `key` may point into the answer before */
 
@@ -255,7 +265,8 @@ world_ask_extend(struct world *w, const struct core_caller *who, const char *key
 }
 
 void
-world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a)
+world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms,
+    struct answer *a)
 {
 	world_ask_extend(w, who, key, ms, a);
 	world_await(w, a);
@@ -328,7 +339,8 @@ machines_in(void *arg, const struct machine_view *views, int n, const struct err
 		if (l->one) {
 			machine_copy(l->one, views[i].m);
 			l->n = 1;
-		} else if (views[i].m->state == l->state && strcmp(views[i].m->pool, l->pool) == 0) {
+		} else if (views[i].m->state == l->state &&
+			   strcmp(views[i].m->pool, l->pool) == 0) {
 			if (l->n < l->cap)
 				l->ids[l->n] = views[i].m->id;
 			l->n++;
@@ -345,7 +357,8 @@ await_listing(struct world *w, struct listing *l)
 }
 
 int
-world_machines(struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap)
+world_machines(
+    struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap)
 {
 	struct listing l = {.pool = pool, .state = state, .ids = ret, .cap = cap};
 
@@ -377,7 +390,8 @@ audited(void *arg, const struct audit *a, const struct err *err)
 	if (err->code != ERR_NONE)
 		fail_msg("audit: %s", err->msg);
 	t->done = true;
-	t->sum = (struct audit_sum){a->ok, a->n_provider_only, a->n_ledger_only, 0, a->open_steps};
+	t->sum = (struct audit_sum){
+	    a->ok, a->n_provider_only, a->n_ledger_only, 0, a->open_steps};
 	for (int i = 0; i < a->n_provider_only; i++) {
 		t->sum.repaired += a->provider_only[i].repaired;
 		log_debug("only at the provider: %s", a->provider_only[i].ref);

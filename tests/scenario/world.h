@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bad_store.h"
 #include "base/clock.h"
 #include "core/core.h"
-#include "bad_store.h"
 #include "cut_store.h"
 #include "provider/fake.h"
 
@@ -25,7 +25,7 @@ struct world {
 	const char *boot_id;
 	struct cut cut; /* where the daemon crashes; see cut_store.h */
 	struct bad bad; /* which writes fail; see bad_store.h */
-	char dir[64]; /* scratch: CAs, store, fake world */
+	char dir[64];	/* scratch: CAs, store, fake world */
 };
 
 /* A world with the pool "default": running 2, max 4, launch 1000 ms, setup and terminate 100 ms. Not started:
@@ -61,30 +61,40 @@ extern const struct core_caller alice, bob, root;
 /* Fills in what tests rarely care about: pool default, one key, an hour, count 1. */
 struct reserve_request world_request(void);
 
-void world_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a);
-void world_get(struct world *w, const struct core_caller *who, const char *key, int64_t wait_ms, struct answer *a);
-void world_cancel(struct world *w, const struct core_caller *who, const char *key, struct answer *a);
-void world_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a);
+void world_reserve(struct world *w, const struct core_caller *who,
+    struct reserve_request req, struct answer *a);
+void world_get(struct world *w, const struct core_caller *who, const char *key,
+    int64_t wait_ms, struct answer *a);
+void world_cancel(
+    struct world *w, const struct core_caller *who, const char *key, struct answer *a);
+void world_extend(struct world *w, const struct core_caller *who, const char *key,
+    int64_t ms, struct answer *a);
 
 /* The same without waiting for the answer, and the wait. */
-void world_ask_reserve(struct world *w, const struct core_caller *who, struct reserve_request req, struct answer *a);
-void world_ask_cancel(struct world *w, const struct core_caller *who, const char *key, bool wait, struct answer *a);
-void world_ask_extend(struct world *w, const struct core_caller *who, const char *key, int64_t ms, struct answer *a);
+void world_ask_reserve(struct world *w, const struct core_caller *who,
+    struct reserve_request req, struct answer *a);
+void world_ask_cancel(struct world *w, const struct core_caller *who, const char *key,
+    bool wait, struct answer *a);
+void world_ask_extend(struct world *w, const struct core_caller *who, const char *key,
+    int64_t ms, struct answer *a);
 void world_await(struct world *w, struct answer *a);
 
 struct pool_view world_pool(struct world *w, const char *name);
 
 /* As `hearth pool set`; -1: stays. Returns the error's code. */
-enum err_code world_pool_set(struct world *w, const struct core_caller *who, int running, int max);
+enum err_code world_pool_set(
+    struct world *w, const struct core_caller *who, int running, int max);
 
 /* The ids of a pool's machines in a state, in core's order; returns how many. */
-int world_machines(struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap);
+int world_machines(
+    struct world *w, const char *pool, enum machine_state state, struct id *ret, int cap);
 
 /* As `hearth machine show`; false: not found. The caller calls machine_fini(). */
 bool world_machine(struct world *w, const char *key, struct machine *ret);
 
 /* The latest word on a reservation, asked by its owner. */
-enum reservation_state world_state(struct world *w, const struct core_caller *who, struct id id);
+enum reservation_state world_state(
+    struct world *w, const struct core_caller *who, struct id id);
 
 struct audit_sum {
 	bool ok;

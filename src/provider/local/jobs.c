@@ -23,7 +23,7 @@ struct job {
 	provider_setup_fn setup_done;
 	provider_done_fn contact_done;
 	void *arg;
-	int64_t ends_ms; /* of a setup: when its time is up */
+	int64_t ends_ms;      /* of a setup: when its time is up */
 	struct timer refusal; /* a setup that could not begin is answered by it */
 	struct err err;
 };

@@ -23,11 +23,11 @@ struct local {
 	char *runtime;	     /* owned */
 	struct map machines; /* token → struct lmachine */
 	struct list images;
-	struct list later;   /* struct pending: answers of what was never asked */
+	struct list later;    /* struct pending: answers of what was never asked */
 	struct list jobs;     /* setups and contacts under way */
 	struct list launches; /* under way: struct pending */
 	struct list kills;    /* that wait for a launch's end: struct pending */
-	uint8_t *slots;	  /* owned: used or not; [0] is never used */
+	uint8_t *slots;	      /* owned: used or not; [0] is never used */
 	uint32_t n_slots, next_slot;
 	bool closing;
 };
