@@ -213,7 +213,8 @@ def test_stopping_what_pid_1_starts_does_not_stop_its_clock(launcher):
 def test_without_a_limit_the_processor_is_free(launcher, probe):
     name = start(launcher, probe, 3)
     try:
-        assert float(launcher.ssh(name, "./probe burn 0.5").stdout) > 0.5 * 0.5
+        # a busy host may give it little, but not five times
+        assert any(float(launcher.ssh(name, "./probe burn 0.5").stdout) > 0.5 * 0.5 for _ in range(5))
         assert int(launcher.ssh(name, "./probe forks 100").stdout) == 100
     finally:
         launcher.kill(name)
