@@ -24,7 +24,6 @@ core_new(const struct core_options *opt)
 	list_init(&c->live);
 	list_init(&c->deferred);
 	list_init(&c->audits);
-	c->failed_end = &c->failed;
 	c->opt.boot_id = xstrdup_null(opt->boot_id);
 	c->user_ca_line = ssh_ca_public_line(opt->user_ca);
 	return c;

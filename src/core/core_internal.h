@@ -148,6 +148,7 @@ struct event_node;
 
 /* The transaction that gathers what this round of the loop changes. */
 struct cwrite {
+	uint64_t serial;       /* order of beginning */
 	struct cwrite *next; /* of those that failed */
 	struct store_tx *tx; /* a reference, until it is durable */
 	struct event_node *events;
@@ -181,13 +182,13 @@ struct core {
 	struct map requests;	 /* "UID:REQUEST" → creservation */
 	struct map pools_by_name;
 	int64_t last_step, last_event;
+	uint64_t last_write;
 	uint64_t last_serial;
 	struct cwrite *pending;
 	struct timer flush;
 	enum store_health health;
 	struct timer rewrite; /* on while STORE_REFUSES */
-	struct cwrite *failed,
-	    **failed_end;   /* gathered ones that the store refused, oldest first */
+	struct cwrite *failed; /* gathered ones that the store refused, oldest first */
 	struct err refused; /* why */
 	struct list deferred;
 	struct timer defer;

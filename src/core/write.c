@@ -54,6 +54,7 @@ cwrite_new(struct core *c)
 {
 	struct cwrite *w = xnew(struct cwrite);
 
+	w->serial = ++c->last_write;
 	w->tx = store_tx_new();
 	w->events_end = &w->events;
 	w->thens_end = &w->thens;
@@ -138,6 +139,8 @@ rewrite(void *arg)
 
 	timer_off(&c->rewrite);
 	c->health = STORE_REWRITES;
+	if (c->failed)
+		w->serial = c->failed->serial;
 	while (c->failed) {
 		struct cwrite *f = c->failed;
 
@@ -150,7 +153,6 @@ rewrite(void *arg)
 		}
 		cwrite_free(f);
 	}
-	c->failed_end = &c->failed;
 	put_all(c, w->tx);
 	submit(c, w, WRITE_REWRITE);
 }
@@ -167,12 +169,16 @@ call_thens(struct cwrite *w, const struct err *err)
 	}
 }
 
+/* In the order in which they were begun, which is that of their events. */
 static void
 keep_failed(struct core *c, struct cwrite *w)
 {
-	w->next = NULL;
-	*c->failed_end = w;
-	c->failed_end = &w->next;
+	struct cwrite **at = &c->failed;
+
+	while (*at && (*at)->serial < w->serial)
+		at = &(*at)->next;
+	w->next = *at;
+	*at = w;
 }
 
 /* From now on the store is asked once a second, by a rewrite. */
@@ -202,28 +208,45 @@ fail_pending(struct core *c, const struct err *err)
 }
 
 static void
-store_writes(struct core *c)
-{
-	struct cpool *p;
-
-	log_info("store: it writes again");
-	c->health = STORE_WRITES;
-	core_flush(c);
-	list_for_each (p, &c->pools, in_core)
-		pool_wake(p);
-}
-
-static void
 publish_all(struct core *c, struct cwrite *w)
 {
 	while (w->events) {
 		struct event_node *n = w->events;
 
 		w->events = n->next;
-		publish(c, &n->e);
+		if (!c->closing || c->health == STORE_WRITES) /* else out of order */
+			publish(c, &n->e);
 		event_fini(&n->e);
 		free(n);
 	}
+}
+
+/* It was submitted behind one that failed: it is durable, and what it tells waits for the one before. */
+static void
+hold_events(struct core *c, struct cwrite *w)
+{
+	store_tx_free(w->tx);
+	w->tx = store_tx_new();
+	keep_failed(c, w);
+}
+
+static void
+store_writes(struct core *c)
+{
+	struct cpool *p;
+
+	while (c->failed) { /* only held ones: a failure would have turned the state back */
+		struct cwrite *w = c->failed;
+
+		c->failed = w->next;
+		publish_all(c, w);
+		cwrite_free(w);
+	}
+	log_info("store: it writes again");
+	c->health = STORE_WRITES;
+	core_flush(c);
+	list_for_each (p, &c->pools, in_core)
+		pool_wake(p);
 }
 
 static void
@@ -236,10 +259,16 @@ written(void *arg, const struct err *err)
 
 	free(arg);
 	if (err->code == ERR_NONE) {
+		bool held = c->health != STORE_WRITES && s.kind != WRITE_REWRITE && !c->closing;
+
 		call_thens(w, err);
-		publish_all(c, w);
-		cwrite_free(w);
-		if (s.kind == WRITE_REWRITE && !c->closing)
+		if (held) {
+			hold_events(c, w);
+		} else {
+			publish_all(c, w);
+			cwrite_free(w);
+		}
+		if (s.kind == WRITE_REWRITE && c->health == STORE_REWRITES && !c->closing)
 			store_writes(c);
 		return;
 	}
@@ -291,6 +320,8 @@ core_flush(struct core *c)
 {
 	struct cwrite *w = c->pending;
 
+	if (c->closing && c->failed)
+		rewrite(c); /* the last attempt, and before what is newer */
 	if (!w || (c->health != STORE_WRITES && !c->closing))
 		return;
 	c->pending = NULL;
@@ -536,8 +567,6 @@ core_write_close(struct core *c)
 	struct core_subscription *s, *tmp;
 	struct store *store = c->store;
 
-	if (c->failed)
-		rewrite(c); /* maybe now */
 	run_all_deferred(c);
 	store->ops->close(store);
 	c->store = NULL;

@@ -23,7 +23,7 @@ struct write {
 	struct list link;
 	struct timer timer;
 	struct bad_store *store;
-	struct store_tx *tx; /* owned; NULL: to be refused */
+	struct store_tx *tx; /* owned */
 	store_done_fn done;
 	void *arg;
 };
@@ -37,7 +37,7 @@ write_free(struct write *wr)
 }
 
 static void
-refuse(void *arg)
+refuse(void *arg, const struct err *written)
 {
 	struct write *wr = arg;
 	struct err err;
@@ -71,9 +71,10 @@ happen(void *arg)
 		before(bs->bad->arg);
 	if (is_refused(bs->bad)) {
 		store_tx_free(wr->tx);
-		wr->tx = NULL;
-		timer_set(bs->clock, &wr->timer, 0, refuse,
-		    wr); /* never from inside the call */
+		timer_off(&wr->timer);
+		list_remove(&wr->link);
+		/* an empty one in its place: answers keep their order */
+		bs->inner->ops->submit(bs->inner, store_tx_new(), refuse, wr);
 	} else {
 		bs->inner->ops->submit(bs->inner, wr->tx, wr->done, wr->arg);
 		write_free(wr);
@@ -129,14 +130,8 @@ bad_close(struct store *st)
 {
 	struct bad_store *bs = (struct bad_store *)st;
 
-	while (!list_empty(&bs->writes)) {
-		struct write *wr = list_entry(bs->writes.next, struct write, link);
-
-		if (wr->tx)
-			happen(wr);
-		else
-			refuse(wr);
-	}
+	while (!list_empty(&bs->writes))
+		happen(list_entry(bs->writes.next, struct write, link));
 	bs->inner->ops->close(bs->inner);
 	free(bs);
 }

@@ -3,7 +3,7 @@
  * Goal: whatever is asked, fails, dies and crashes, in any order: what must hold at any time holds after each
  * step, every question is answered exactly once, and after some quiet nothing is lost and nothing leaks.
  *
- * HEARTH_TEST_SEED repeats a run; HEARTH_SOAK=1 makes it many.
+ * HEARTH_TEST_SEED=N repeats the run that printed it; HEARTH_SOAK=1 makes it many.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@
 
 #define STEPS 2000
 #define RUNS 4
-#define RUNS_SOAK 2000
+#define RUNS_SOAK 1000
 
 struct question {
 	struct question *next;
@@ -34,6 +34,7 @@ static struct world w;
 static struct question *questions;
 static struct id known[STEPS * 4]; /* acknowledged: must never be lost */
 static int n_known;
+static int64_t last_event;
 static uint64_t rng;
 
 static uint64_t
@@ -197,12 +198,21 @@ ask_something(void)
 }
 
 static void
+reload(int n_pools)
+{
+	struct err err;
+
+	w.n_pools = n_pools;
+	assert_int_equal(core_set_pools(w.core, w.pools, w.n_pools, &err), 0);
+}
+
+static void
 ail(void)
 {
 	struct fake_options *o = &w.options;
 	char version[8];
 
-	switch (rnd(9)) {
+	switch (rnd(13)) {
 	case 0:
 		fake_kill(w.fake, some_machine(MACHINE_READY));
 		break;
@@ -238,7 +248,27 @@ ail(void)
 	case 8:
 		clock_sim_step_wall(w.clock, (int64_t)rnd(20000) - 10000);
 		break;
+	case 9:
+		fake_remove(w.fake, some_machine(rnd(2) ? MACHINE_READY : MACHINE_CLAIMED));
+		break;
+	case 10:
+		(void)fake_add_stray(w.fake, NULL);
+		break;
+	case 11: /* the pool leaves the configuration, or comes back */
+		reload(!rnd(3) ? 0 : 1);
+		break;
+	case 12:
+		w.pools[0].n_setup = (int)rnd(3);
+		reload(w.n_pools);
+		break;
 	}
+}
+
+static void
+in_order(void *arg, const struct event *e)
+{
+	assert_true(e->seq > last_event);
+	last_event = e->seq;
 }
 
 static void
@@ -253,6 +283,8 @@ restart(void)
 	if (!rnd(3))
 		world_run(&w, (int64_t)rnd(30000));
 	world_start(&w);
+	last_event = 0;
+	core_subscribe(w.core, in_order, NULL);
 }
 
 /* All that ails is mended; then nothing may be left of it. */
@@ -263,12 +295,15 @@ quiet(void)
 	struct pool_view p;
 
 	w.bad = (struct bad){0};
+	reload(1);
 	w.options.lose_reply = w.options.fail_launch = w.options.fail_contact = 0;
 	fake_set_options(w.fake, &w.options);
 	world_run(&w, 3000); /* the store may still be asked once a second */
 	assert_int_equal(world_pool_set(&w, &root, 2, 8), ERR_NONE);
 	world_run(&w, 1800000);
 	world_check(&w);
+	assert_true(world_audit(&w, true).ok); /* what was put there or taken away by hand */
+	world_run(&w, 60000);
 	world_audit_clean(&w);
 	p = world_pool(&w, "default");
 	for (int i = 0; i < 100 && fake_count(w.fake) != p.ready + p.claimed; i++) {
@@ -290,12 +325,16 @@ quiet(void)
 static void
 live(uint64_t seed)
 {
+	static char one[] = "echo one", two[] = "sleep 1";
+
 	rng = seed;
 	n_known = 0;
 	id_seed(seed);
 	world_init(&w);
 	w.pools[0].max = 8;
 	w.pools[0].max_age_ms = 120000;
+	w.pools[0].setup[0] = one;
+	w.pools[0].setup[1] = two;
 	w.options.seed = seed;
 	world_start(&w);
 	for (int i = 0; i < STEPS; i++) {
@@ -327,7 +366,7 @@ anything_at_all(void **state)
 {
 	const char *given = getenv("HEARTH_TEST_SEED");
 	uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-	int runs = getenv("HEARTH_SOAK") ? RUNS_SOAK : given ? 1 : RUNS;
+	int runs = getenv("HEARTH_SOAK") ? RUNS_SOAK : RUNS;
 
 	for (int i = 0; i < runs; i++) {
 		print_message("HEARTH_TEST_SEED=%llu\n", (unsigned long long)(seed + (uint64_t)i));
