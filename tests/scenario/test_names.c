@@ -269,10 +269,23 @@ same_request_of_many(void **state)
 	}
 }
 
+static void
+listed(void *arg, const struct reservation_view *v, int n, const struct err *err)
+{
+	++*(int *)arg;
+}
+
+static void
+machines(void *arg, const struct machine_view *v, int n, const struct err *err)
+{
+	++*(int *)arg;
+}
+
 /* Whoever asks while the daemon stops gets an answer, and nothing is left behind. */
 static void
 asked_while_stopping(void **state)
 {
+	int lists = 0;
 	struct answer b[6] = {0};
 
 	full();
@@ -282,9 +295,14 @@ asked_while_stopping(void **state)
 	world_ask_cancel(&w, &alice, "box", true, &b[2]);
 	world_ask_extend(&w, &alice, "box", 60000, &b[3]);
 	world_ask_cancel(&w, &alice, "nonesuch", true, &b[4]);
+	core_list(w.core, &alice, true, listed, &lists);
+	core_list(w.core, &alice, false, listed, &lists);
+	core_machines(w.core, &alice, machines, &lists);
+	core_machine_get(w.core, &root, "m-nonesuch", machines, &lists);
 	world_stop(&w);
 	for (int i = 0; i < 5; i++)
 		assert_true(b[i].done);
+	assert_int_equal(lists, 4);
 	world_start(&w);
 	world_run(&w, 90000);
 	world_audit_clean(&w);

@@ -61,7 +61,8 @@ answered(void *arg)
 }
 
 static void
-reserved(void *arg, const struct reservation_view *v, int n, bool existed, const struct err *err)
+reserved(void *arg, const struct reservation_view *v, int n, bool existed,
+    const struct err *err)
 {
 	answered(arg);
 	for (int i = 0; err->code == ERR_NONE && i < n && n_known < STEPS * 4; i++)
@@ -117,7 +118,10 @@ some_reservation(void)
 	static char name[16];
 
 	if (n_known && rnd(8))
-		return known[rnd(4) ? n_known - 1 - (int)rnd(n_known < 12 ? (uint64_t)n_known : 12) : (int)rnd((uint64_t)n_known)].s;
+		return known[rnd(4) ? n_known - 1 -
+					  (int)rnd(n_known < 12 ? (uint64_t)n_known : 12)
+				    : (int)rnd((uint64_t)n_known)]
+		    .s;
 	(void)snprintf(name, sizeof(name), "n%d", (int)rnd(5));
 	return name;
 }
@@ -165,13 +169,16 @@ ask_something(void)
 	case 5:
 	case 6:
 	case 7:
-		core_cancel(c, somebody(), some_reservation(), rnd(2), viewed, question());
+		core_cancel(
+		    c, somebody(), some_reservation(), rnd(2), viewed, question());
 		break;
 	case 8:
-		core_extend(c, somebody(), some_reservation(), (int64_t)rnd(600000), viewed, question());
+		core_extend(c, somebody(), some_reservation(), (int64_t)rnd(600000),
+		    viewed, question());
 		break;
 	case 9:
-		core_get(c, somebody(), some_reservation(), (int64_t)rnd(20000), viewed, question());
+		core_get(c, somebody(), some_reservation(), (int64_t)rnd(20000), viewed,
+		    question());
 		break;
 	case 10:
 		core_list(c, rnd(2) ? &root : somebody(), rnd(2), listed, question());
@@ -183,7 +190,8 @@ ask_something(void)
 		core_trace(c, somebody(), some_reservation(), traced, question());
 		break;
 	case 13:
-		core_certify(c, somebody(), some_reservation(), NULL, 0, viewed, question());
+		core_certify(
+		    c, somebody(), some_reservation(), NULL, 0, viewed, question());
 		break;
 	case 14:
 		core_audit(c, &root, rnd(2), audited, question());
@@ -191,7 +199,8 @@ ask_something(void)
 	case 15: {
 		int running = (int)rnd(5);
 
-		core_pool_set(c, &root, "default", running, -1, -1, running + (int)rnd(8), done, question());
+		core_pool_set(c, &root, "default", running, -1, -1, running + (int)rnd(8),
+		    done, question());
 		break;
 	}
 	}
@@ -249,7 +258,8 @@ ail(void)
 		clock_sim_step_wall(w.clock, (int64_t)rnd(20000) - 10000);
 		break;
 	case 9:
-		fake_remove(w.fake, some_machine(rnd(2) ? MACHINE_READY : MACHINE_CLAIMED));
+		fake_remove(
+		    w.fake, some_machine(rnd(2) ? MACHINE_READY : MACHINE_CLAIMED));
 		break;
 	case 10:
 		(void)fake_add_stray(w.fake, NULL);
@@ -302,7 +312,8 @@ quiet(void)
 	assert_int_equal(world_pool_set(&w, &root, 2, 8), ERR_NONE);
 	world_run(&w, 1800000);
 	world_check(&w);
-	assert_true(world_audit(&w, true).ok); /* what was put there or taken away by hand */
+	assert_true(
+	    world_audit(&w, true).ok); /* what was put there or taken away by hand */
 	world_run(&w, 60000);
 	world_audit_clean(&w);
 	p = world_pool(&w, "default");
@@ -369,7 +380,8 @@ anything_at_all(void **state)
 	int runs = getenv("HEARTH_SOAK") ? RUNS_SOAK : RUNS;
 
 	for (int i = 0; i < runs; i++) {
-		print_message("HEARTH_TEST_SEED=%llu\n", (unsigned long long)(seed + (uint64_t)i));
+		print_message(
+		    "HEARTH_TEST_SEED=%llu\n", (unsigned long long)(seed + (uint64_t)i));
 		(void)fflush(stdout);
 		live(seed + (uint64_t)i);
 	}

@@ -321,6 +321,31 @@ refused_while_a_spare_comes(void **state)
 	world_start(&w);
 }
 
+/* Somebody waits for a reservation that turns out not to be stored. */
+static void
+waiting_for_what_is_refused(void **state)
+{
+	struct reserve_request req = world_request();
+	struct told first = {0}, other = {0};
+
+	w.pools[0].running = 0;
+	full();
+	w.bad = (struct bad){.fail = 1, .delay_ms = 5};
+	req.name = "box";
+	core_reserve(w.core, &alice, &req, reserved, &first);
+	core_get(w.core, &alice, "box", 60000, answered, &other);
+	world_run(&w, 1500);
+	assert_true(first.done && other.done);
+	assert_int_equal(first.code, ERR_UNAVAILABLE);
+	assert_int_equal(other.code, ERR_UNAVAILABLE);
+	world_check(&w);
+	w.bad = (struct bad){0};
+	world_get(&w, &alice, "box", 0, &a);
+	assert_int_equal(a.err.code, ERR_NOT_FOUND);
+	world_run(&w, 5000);
+	assert_int_equal(fake_count(w.fake), 0);
+}
+
 int
 main(void)
 {
@@ -332,6 +357,7 @@ main(void)
 	    TEST(events_keep_their_order),
 	    TEST(slow_and_refusing),
 	    TEST(refused_while_a_spare_comes),
+	    TEST(waiting_for_what_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
