@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -128,6 +129,22 @@ set_lower(int fs, int lower)
 	return set(fs, "lowerdir", LOWER);
 }
 
+static int
+create_overlay(int fs, int lower)
+{
+	/* Volatile: nothing of a machine is worth a sync to the host's disk, and dpkg syncs a lot. */
+	bool made = set_lower(fs, lower) == 0 && set(fs, "upperdir", UPPER) == 0 &&
+		    set(fs, "workdir", WORK) == 0 &&
+		    fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) == 0 &&
+		    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
+	int e = errno;
+
+	/* The overlay has a clone of it. Where it was attached we could not delete the directory. */
+	(void)umount2(LOWER, MNT_DETACH | UMOUNT_NOFOLLOW);
+	errno = e;
+	return made ? 0 : -1;
+}
+
 int
 rootfs_mount(int machine_fd, int image_fd, int userns_fd, int *ret_mount, struct err *err)
 {
@@ -138,11 +155,7 @@ rootfs_mount(int machine_fd, int image_fd, int userns_fd, int *ret_mount, struct
 	if (clone_image(image_fd, userns_fd, &lower, err) < 0)
 		return -1;
 	fs = fsopen("overlay", FSOPEN_CLOEXEC);
-	/* Volatile: nothing of a machine is worth a sync to the host's disk, and dpkg syncs a lot. */
-	if (fs < 0 || fchdir(machine_fd) < 0 || set_lower(fs, lower) < 0 ||
-	    set(fs, "upperdir", UPPER) < 0 || set(fs, "workdir", WORK) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+	if (fs < 0 || fchdir(machine_fd) < 0 || create_overlay(fs, lower) < 0) {
 		err_errno(err, errno, "mount the machine's overlay");
 		return err_hint(err, "needs Linux 5.19 with overlayfs, and a state "
 				     "directory that is not on an "

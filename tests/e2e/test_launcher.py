@@ -380,7 +380,7 @@ def test_a_machine_that_is_about_to_notice_its_end_is_not_listed_as_alive():
         l.wait_clean()
 
 
-@pytest.mark.parametrize("point", ["inside-start", "inside-exec"])
+@pytest.mark.parametrize("point", ["inside-start", "inside-exec", "old-overlay,inside-exec"])
 def test_a_first_process_that_dies_is_an_error_and_leaves_nothing(point):
     with Launcher(program="hearth-launcher-test", env={"HEARTH_TESTPOINT": point}) as l:
         reply = l.create(new_id(), 8)
