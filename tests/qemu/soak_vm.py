@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -163,7 +164,7 @@ def boot(number, work, disk, initrd, kernel, minutes, only):
     lines, in_time = vm.boot(
         "-serial", f"file:{console}", "-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe", "-device",
         "virtio-blk-pci,drive=disk", "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
-        append=f"rw quiet systemd.show_status=no hearth.boot={number} hearth.only={only} hearth.minutes={minutes}",
+        append=f"rw quiet systemd.show_status=no hearth.boot={number} hearth.only={urllib.parse.quote(only)} hearth.minutes={minutes}",
         console="ttyS1", kernel_path=next(kernel.glob("boot/vmlinuz-*")), initrd=initrd, memory=MEMORY_MIB,
         seconds=minutes * 60, on_line=show(time.monotonic()))
     bad = [line for line in lines if line.startswith(("not ok ", "Bail out!"))]

@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 import traceback
+import urllib.parse
 import xml.etree.ElementTree
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
@@ -42,7 +43,7 @@ os.environ.update(HOME="/root", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 
 def options():
     words = dict(re.findall(r"hearth\.(\w+)=(\S*)", pathlib.Path("/proc/cmdline").read_text()))
-    return int(words["boot"]), words.get("only", ""), int(words.get("minutes", 30))
+    return int(words["boot"]), urllib.parse.unquote(words.get("only", "")), int(words.get("minutes", 30))
 
 
 def note(text):
