@@ -148,7 +148,7 @@ struct event_node;
 
 /* The transaction that gathers what this round of the loop changes. */
 struct cwrite {
-	uint64_t serial;       /* order of beginning */
+	uint64_t serial;     /* order of beginning */
 	struct cwrite *next; /* of those that failed */
 	struct store_tx *tx; /* a reference, until it is durable */
 	struct event_node *events;
@@ -187,9 +187,9 @@ struct core {
 	struct cwrite *pending;
 	struct timer flush;
 	enum store_health health;
-	struct timer rewrite; /* on while STORE_REFUSES */
+	struct timer rewrite;  /* on while STORE_REFUSES */
 	struct cwrite *failed; /* gathered ones that the store refused, oldest first */
-	struct err refused; /* why */
+	struct err refused;    /* why */
 	struct list deferred;
 	struct timer defer;
 	struct counters n;

@@ -235,7 +235,8 @@ store_writes(struct core *c)
 {
 	struct cpool *p;
 
-	while (c->failed) { /* only held ones: a failure would have turned the state back */
+	while (
+	    c->failed) { /* only held ones: a failure would have turned the state back */
 		struct cwrite *w = c->failed;
 
 		c->failed = w->next;
@@ -259,7 +260,8 @@ written(void *arg, const struct err *err)
 
 	free(arg);
 	if (err->code == ERR_NONE) {
-		bool held = c->health != STORE_WRITES && s.kind != WRITE_REWRITE && !c->closing;
+		bool held =
+		    c->health != STORE_WRITES && s.kind != WRITE_REWRITE && !c->closing;
 
 		call_thens(w, err);
 		if (held) {
