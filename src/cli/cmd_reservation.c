@@ -145,6 +145,8 @@ cmd_show(struct cli *cli, int argc, char **argv, struct err *err)
 	if (has_ended(r))
 		saved_remove(state_dir, view_str(r, "id"));
 	saved_decorate(state_dir, r);
+	if (has_ended(r) && !cli->json)
+		json_object_del(r, "expires_at"); /* nobody waits for it any more */
 	print_object(cli, r, show_columns);
 	if (!cli->json)
 		print_disks(r);

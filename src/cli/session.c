@@ -90,8 +90,9 @@ session_refresh(struct cli *cli, const char *state_dir, const struct key *key, b
 		return -1;
 	if (strcmp(view_str(*r, "state"), "active") != 0) {
 		saved_remove(state_dir, view_str(*r, "id"));
-		err_set(err, ERR_CONFLICT, "reservation '%s' has ended: %s",
-		    view_str(*r, "name"), view_str(*r, "reason"));
+		err_set(err, ERR_CONFLICT, "reservation '%s' has ended: %s%s%s",
+		    view_str(*r, "name"), view_str(*r, "reason"),
+		    view_str(*r, "error")[0] ? ": " : "", view_str(*r, "error"));
 		return err_hint(err, "make a new one with 'hearth reserve'");
 	}
 	if (!force && is_current(state_dir, *r))
