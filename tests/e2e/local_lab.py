@@ -21,6 +21,7 @@ import time
 from hearth import Client, Daemon, program, wait_for
 from image_cache import image
 
+SANITIZERS = ("Sanitizer", "runtime error: ", "Assertion `")
 OPTIONS = ["-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR"]
 
 
@@ -250,13 +251,16 @@ class Lab(Daemon):
         for c in self.clients:
             c.close()
         self.clients = []
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()  # SIGTERM has its own tests; here nothing may be waited for
-            self.process.wait()
-        done = self.teardown()
-        left = {k: v for k, v in self.leftovers().items() if v}
-        self.numbers.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+        finally:
+            done = self.teardown()
+            left = {k: v for k, v in self.leftovers().items() if v}
+            complaints = [line for line in self.log_text().splitlines() if any(w in line for w in SANITIZERS)]
+            self.numbers.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
+        assert not complaints, complaints
         assert done.returncode == 0, done.stderr
         assert not left, left
 
