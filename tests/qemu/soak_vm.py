@@ -199,7 +199,7 @@ def sweep():
 def main():
     vm.end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=int, default=40)
+    parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--only", default="")
     parser.add_argument("--end-to-end", action="store_true")
     parser.add_argument("--keep", action="store_true")
