@@ -5,7 +5,6 @@ operator may ask. With real machines: the differences are made in the ledger whi
 import json
 import pathlib
 import shutil
-import subprocess
 
 import pytest
 
@@ -87,9 +86,10 @@ def test_row_of_a_machine_that_never_was(house):
     with house.database() as db:
         columns = [row[1] for row in db.execute("PRAGMA table_info(machines)")]
         values = dict(zip(columns, db.execute("SELECT * FROM machines WHERE state = 'ready' LIMIT 1").fetchone()))
-        values.update(n=db.execute("SELECT max(n) FROM machines").fetchone()[0] + 1, id="m-0000000000aa", provider_ref="m-0000000000aa")
-        db.execute("INSERT INTO machines (%s) VALUES (%s)" % (", ".join(f'"{c}"' for c in values), ", ".join("?" * len(values))),
-                   tuple(values.values()))
+        values.update(n=db.execute("SELECT max(n) FROM machines").fetchone()[0] + 1, id="m-0000000000aa",
+                      provider_ref="m-0000000000aa")
+        names, marks = ", ".join(f'"{c}"' for c in values), ", ".join("?" * len(values))
+        db.execute(f"INSERT INTO machines ({names}) VALUES ({marks})", tuple(values.values()))
         db.commit()
     house.start()
     house.fill()

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from hearth import PUBLIC_KEY, Client, build_dir, program, wait_for
-from local_lab import OPTIONS, Lab, lab, process
+from local_lab import Lab, lab
 
 pytestmark = pytest.mark.root
 

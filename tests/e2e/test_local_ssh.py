@@ -147,7 +147,7 @@ def test_certificate_of_one_reservation_does_not_open_another(house, alice, box)
         (stolen / p.name).write_bytes(p.read_bytes())
         (stolen / p.name).chmod(0o600)
         os.chown(stolen / p.name, bob.uid, bob.uid)
-    p = bob.run("sh", "-c", other["ssh_command"] + f" -F none true", check=True)
+    p = bob.run("sh", "-c", other["ssh_command"] + " -F none true", check=True)
     line = other["ssh_command"].replace(other["certificate_file"], str(stolen / "key-cert.pub")).replace(
         str(bob.home / ".local/state/hearth/id_ed25519"), str(stolen / "id_ed25519"))
     p = bob.run("sh", "-c", line + " -o BatchMode=yes true")
@@ -222,7 +222,8 @@ def test_control_master(alice, box):
     shared = ["-o", f"ControlPath={path}", *OPTIONS]
     try:
         quoted = " ".join(map(shlex.quote, shared))  # the master would hold a pipe of ours open
-        alice.run("sh", "-c", f"ssh {quoted} -o ControlMaster=yes -o ControlPersist=60 -fN box.hearth >/dev/null 2>&1", check=True)
+        alice.run("sh", "-c", f"ssh {quoted} -o ControlMaster=yes -o ControlPersist=60 -fN box.hearth >/dev/null 2>&1",
+                  check=True)
         ports = {alice.run("ssh", *shared, "box.hearth", "echo $SSH_CONNECTION", check=True).stdout for _ in range(3)}
         assert len(ports) == 1
     finally:
@@ -317,8 +318,10 @@ def test_packages_and_dns(alice, box):
     p = alice.ssh(box, "sudo timeout 60 apt-get -qq -o Acquire::Retries=0 update 2>&1 && sudo DEBIAN_FRONTEND=noninteractive "
                        "timeout 80 apt-get -qq install -y --no-install-recommends tree 2>&1; tree --version", timeout=150)
     if p.returncode != 0:
-        q = subprocess.run(["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Dir::State::lists=" + str(alice.home / "lists"),
-                            "update"], capture_output=True, text=True, timeout=90, check=False)
-        if q.returncode != 0 or "Failed" in q.stdout + q.stderr:
+        lists = alice.home / "lists"
+        (lists / "partial").mkdir(parents=True)
+        q = subprocess.run(["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", f"Dir::State::lists={lists}", "-o",
+                            "APT::Sandbox::User=root", "update"], capture_output=True, text=True, timeout=90, check=False)
+        if not any(lists.glob("*Release")):
             pytest.skip("the host itself reaches no mirror: " + q.stderr[:100])
     assert p.returncode == 0 and "tree v" in p.stdout, p

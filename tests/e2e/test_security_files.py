@@ -6,13 +6,11 @@ import base64
 import os
 import pathlib
 import stat
-import subprocess
 import threading
 import time
 
 import pytest
 
-from hearth import wait_for
 from local_lab import lab
 
 pytestmark = pytest.mark.root

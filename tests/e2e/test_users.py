@@ -8,7 +8,6 @@ import stat
 
 import pytest
 
-from hearth import program, wait_for
 from local_lab import lab
 
 pytestmark = pytest.mark.root
