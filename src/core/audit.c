@@ -179,7 +179,7 @@ repaired(void *arg, const struct err *err)
 }
 
 static void
-repair(struct auditing *a)
+repair_found(struct auditing *a)
 {
 	struct finding *f;
 
@@ -218,7 +218,7 @@ static void
 conclude(struct auditing *a)
 {
 	if (a->repair && !a->core->closing)
-		repair(a);
+		repair_found(a);
 	else
 		report(a);
 }
@@ -321,14 +321,14 @@ look(void *arg)
 }
 
 void
-core_audit(struct core *c, const struct core_caller *who, bool mend, core_audit_fn done,
+core_audit(struct core *c, const struct core_caller *who, bool repair, core_audit_fn done,
     void *arg)
 {
 	struct auditing *a = xnew(struct auditing);
 
 	a->core = c;
 	list_push_back(&c->audits, &a->in_core);
-	a->repair = mend;
+	a->repair = repair;
 	a->done = done;
 	a->arg = arg;
 	if (!who->operator_) {

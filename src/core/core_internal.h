@@ -371,7 +371,7 @@ void pool_free(struct cpool *p);
 
 void core_sighting(void *arg, const struct sighting *s);
 void core_image(
-    void *arg, const char *image, const char *version, int percent, const char *error);
+    void *arg, const char *name, const char *version, int percent, const char *error);
 void provider_look(void *arg); /* one inventory, and what follows from it */
 
 void strays_free(struct cprovider *pr);

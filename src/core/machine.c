@@ -62,8 +62,10 @@ count_of(struct cpool *p, const struct list *l)
 static void
 place(struct cmachine *m, struct list *was)
 {
-	struct list *now = machine_place(m);
+	struct list *now;
 
+	assert(m->pool);
+	now = machine_place(m);
 	if (was)
 		--*count_of(m->pool, was);
 	++*count_of(m->pool, now);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/core_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -700,6 +701,7 @@ core_pool_set(struct core *c, const struct core_caller *who, const char *key, in
 		core_defer(c, set_fail, s);
 		return;
 	}
+	assert(p);
 	s->pool = p;
 	memcpy(s->before, p->set, sizeof(s->before));
 	for (int i = 0; i < 4; i++)
