@@ -83,6 +83,7 @@ struct creservation {
 	char *owner_name;     /* key in names: "UID:NAME"; owned */
 	char *known_hosts;    /* owned: the line of the last view */
 	char *request_key;    /* key in requests: "UID:REQUEST"; owned; NULL: none */
+	bool contact_owed;    /* the daemon stopped before its first contact */
 	struct timer contact; /* first contact is looked at a little after the claim */
 	struct timer push_again;
 	struct plan_run
@@ -319,6 +320,7 @@ void reservation_end(struct creservation *r, enum end_reason reason, const char 
 void reservation_undone(struct creservation *r); /* its machine is gone; may free r */
 void reservation_set_timer(struct creservation *r);
 void reservation_push_deadline(struct creservation *r);
+void reservation_contact(struct creservation *r); /* alone, after a restart */
 void reservation_plan_new(struct creservation *r);
 const struct plan *reservation_plan(void);
 void reservation_take(struct creservation *r, struct cmachine *m); /* begins the claim */

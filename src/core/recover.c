@@ -152,7 +152,12 @@ close_open_steps(struct loading *l)
 			struct creservation *r =
 			    map_get(&c->reservations, o->s.subject.s);
 
-			if (r && r->r.state == RESERVATION_ACTIVE)
+			bool contact = strcmp(o->s.name, "contact") == 0;
+
+			/* a crash right behind the claim: nobody has looked at its ssh yet */
+			if (r && (contact || strcmp(o->s.name, "claim") == 0))
+				r->contact_owed = true;
+			if (r && r->r.state == RESERVATION_ACTIVE && !contact)
 				close_step(c, o, STEP_DONE, NULL);
 			else
 				close_step(c, o, STEP_FAILED, "the daemon was restarted");
@@ -263,8 +268,11 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 		} else if (s && s->state != SIGHTING_GONE && s->state != SIGHTING_DEAD) {
 			machine_sighted(m, s);
 			adopted++;
-			if (m->reservation)
+			if (m->reservation) {
 				reservation_push_deadline(m->reservation);
+				if (m->reservation->contact_owed)
+					reservation_contact(m->reservation);
+			}
 		} else {
 			ended_while_away(m, !s || s->state == SIGHTING_GONE);
 		}

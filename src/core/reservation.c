@@ -322,6 +322,16 @@ reservation_plan_new(struct creservation *r)
 	r->run = plan_run_new(r->core, &hold_plan, r, r->r.id, 1 + r->swaps);
 }
 
+void
+reservation_contact(struct creservation *r)
+{
+	r->contact_owed = false;
+	reservation_plan_new(r);
+	for (int i = 0; i < HOLD_STEP_CONTACT; i++)
+		plan_run_skip(r->run, i);
+	plan_run_start(r->run);
+}
+
 /* ---- its life ---- */
 
 /* In order of arrival: one that had a machine and lost it is not sent to the end. */

@@ -90,6 +90,30 @@ all_is_adopted(void **state)
 }
 
 /* Nothing is handed out before it was seen: one of the spares died while we were away. */
+/* A machine whose ssh nobody had looked at when the daemon died is looked at by the next one. */
+static void
+first_contact_is_made_up_for(void **state)
+{
+	struct id before;
+
+	for (int ms = 0; ms <= 100;
+	     ms += 100) { /* claim's row still open; then contact's */
+		full();
+		world_reserve(&w, &alice, world_request(), &a);
+		before = a.machine[0];
+		world_run(&w, ms);
+		again(true);
+		fake_fail_next(w.fake, FAKE_CONTACT, ERR_UNAVAILABLE, "no banner");
+		world_run(&w, 3000);
+		world_get(&w, &alice, a.r[0].id.s, 0, &a);
+		assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
+		assert_string_not_equal(a.machine[0].s, before.s);
+		world_cancel(&w, &alice, a.r[0].id.s, &a);
+		world_stop(&w);
+	}
+	world_start(&w);
+}
+
 static void
 nothing_is_claimed_unseen(void **state)
 {
@@ -301,6 +325,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(all_is_adopted),
+	    TEST(first_contact_is_made_up_for),
 	    TEST(nothing_is_claimed_unseen),
 	    TEST(removed_while_down),
 	    TEST(host_restarted),
