@@ -150,6 +150,17 @@ claim_written(void *arg, const struct err *err)
 	free(cl);
 }
 
+/* While the store's fsync is under way. Nobody sees the certificate before the claim is durable. */
+static void
+sign_ahead(struct creservation *r, struct id machine, int64_t expires_at)
+{
+	struct err err;
+
+	certs_free(&r->certs);
+	if (certs_make_for(r, machine, expires_at, NULL, 0, &r->certs, &err) < 0)
+		log_debug("certificate: %s; the step says so again", err.msg);
+}
+
 void
 claim_start(struct creservation *r, struct cmachine *m)
 {
@@ -187,4 +198,6 @@ claim_start(struct creservation *r, struct cmachine *m)
 	r->claiming = true;
 	machine_set_claiming(m, true);
 	cwrite_submit(c, w, claim_written, cl);
+	if (r->op)
+		sign_ahead(r, m->m.id, row.expires_at);
 }

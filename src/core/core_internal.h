@@ -332,6 +332,8 @@ void reservation_let_go(
 /* ---- view.c ---- */
 
 struct certs {
+	struct id machine;  /* for which they are, */
+	int64_t expires_at; /* and until when */
 	char *lines[CORE_KEYS_MAX];
 	int n;
 };
@@ -340,6 +342,10 @@ void certs_free(struct certs **cs); /* sets it to NULL; NULL is fine */
 /* Signs a certificate for each key (n = 0: the reservation's own) until its deadline. *ret is new. */
 int certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
     struct certs **ret, struct err *err) ERR_CHECK;
+
+/* The same for a claim that is on its way to the store, and so not in r yet. */
+int certs_make_for(struct creservation *r, struct id machine, int64_t expires_at,
+    const struct ssh_pubkey *keys, int n, struct certs **ret, struct err *err) ERR_CHECK;
 
 /* A view of a live reservation, or (m = NULL) of a stored row. `certs` may be NULL. All is borrowed. */
 struct reservation_view view_of(struct creservation *r, const struct certs *certs);

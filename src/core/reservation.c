@@ -105,8 +105,10 @@ certificate_start(struct plan_run *run, int i)
 	struct creservation *r = run->owner;
 	struct err err;
 
-	certs_free(&r->certs);
-	if (certs_make(r, NULL, 0, &r->certs, &err) < 0) {
+	if (r->certs && (!id_equal(&r->certs->machine, &r->r.machine) ||
+			    r->certs->expires_at != r->r.expires_at))
+		certs_free(&r->certs);
+	if (!r->certs && certs_make(r, NULL, 0, &r->certs, &err) < 0) {
 		plan_step_failed(run, i, &err);
 		return;
 	}

@@ -24,10 +24,11 @@ certs_free(struct certs **cs)
 }
 
 static int
-sign(struct creservation *r, const struct ssh_pubkey *key, char **ret, struct err *err)
+sign(struct creservation *r, struct certs *cs, const struct ssh_pubkey *key,
+    struct err *err)
 {
 	struct core *c = r->core;
-	const char *principal = r->machine ? r->machine->m.id.s : r->r.machine.s;
+	const char *principal = cs->machine.s;
 	char key_id[128];
 	struct ssh_cert_spec spec = {
 	    .kind = SSH_CERT_USER,
@@ -36,33 +37,37 @@ sign(struct creservation *r, const struct ssh_pubkey *key, char **ret, struct er
 	    .principals = &principal,
 	    .principals_n = 1,
 	    .valid_after = (uint64_t)(clock_wall_ms(c->clock) / 1000 - BACKDATE_S),
-	    .valid_before = (uint64_t)((r->r.expires_at + 999) / 1000),
+	    .valid_before = (uint64_t)((cs->expires_at + 999) / 1000),
 	    .permit = SSH_PERMIT_PTY | SSH_PERMIT_PORT_FORWARDING |
 		      SSH_PERMIT_AGENT_FORWARDING | SSH_PERMIT_USER_RC,
 	};
 
 	(void)snprintf(key_id, sizeof(key_id), "%s %.64s", r->r.id.s, r->r.user);
-	return ssh_ca_sign(c->opt.user_ca, key, &spec, ret, err);
+	if (ssh_ca_sign(c->opt.user_ca, key, &spec, &cs->lines[cs->n], err) < 0)
+		return -1;
+	cs->n++;
+	return 0;
 }
 
 int
-certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
-    struct certs **ret, struct err *err)
+certs_make_for(struct creservation *r, struct id machine, int64_t expires_at,
+    const struct ssh_pubkey *keys, int n, struct certs **ret, struct err *err)
 {
 	struct certs *cs = xnew(struct certs);
 	const char *line = r->r.public_keys;
 
-	for (int i = 0; i < n; i++, cs->n++)
-		if (sign(r, &keys[i], &cs->lines[i], err) < 0)
+	cs->machine = machine;
+	cs->expires_at = expires_at;
+	for (int i = 0; i < n; i++)
+		if (sign(r, cs, &keys[i], err) < 0)
 			goto fail;
 	while (n == 0 && line && *line && cs->n < CORE_KEYS_MAX) {
 		size_t len = strcspn(line, "\n");
 		AUTO_PUBKEY struct ssh_pubkey key = {0};
 
 		if (ssh_pubkey_parse(line, len, &key, err) < 0 ||
-		    sign(r, &key, &cs->lines[cs->n], err) < 0)
+		    sign(r, cs, &key, err) < 0)
 			goto fail;
-		cs->n++;
 		line += len + (line[len] == '\n');
 	}
 	*ret = cs;
@@ -70,6 +75,14 @@ certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
 fail:
 	certs_free(&cs);
 	return -1;
+}
+
+int
+certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
+    struct certs **ret, struct err *err)
+{
+	return certs_make_for(r, r->machine ? r->machine->m.id : r->r.machine,
+	    r->r.expires_at, keys, n, ret, err);
 }
 
 static int
