@@ -17,8 +17,6 @@ struct clock {
 	uint64_t seq;
 	struct timer *
 	    root; /* pairing heap: O(1) insert, amortised O(log n) removal, no allocation */
-	void (*earlier)(void *);
-	void *earlier_arg;
 };
 
 int64_t
@@ -165,8 +163,6 @@ timer_set(struct clock *c, struct timer *t, int64_t delay_ms, timer_fn fn, void 
 	    .arg = arg,
 	};
 	c->root = heap_merge(c->root, t);
-	if (c->root == t && c->earlier)
-		c->earlier(c->earlier_arg);
 }
 
 int64_t
@@ -193,13 +189,6 @@ clock_run(struct clock *c)
 		timer_off(t);
 		t->fn(t->arg);
 	}
-}
-
-void
-clock_on_earlier(struct clock *c, void (*fn)(void *), void *arg)
-{
-	c->earlier = fn;
-	c->earlier_arg = arg;
 }
 
 void

@@ -56,10 +56,6 @@ int64_t clock_next_ms(const struct clock *c);
 /* Runs the timers that were due when it was called. */
 void clock_run(struct clock *c);
 
-/* Called whenever the first due time moves to earlier, so that an event loop can set its own timer.
-   NULL for none. */
-void clock_on_earlier(struct clock *c, void (*fn)(void *arg), void *arg);
-
 /* Simulated time: moves from timer to timer, running each at its own time, until `ms` have gone by. */
 void clock_sim_advance(struct clock *c, int64_t ms);
 

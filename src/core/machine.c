@@ -18,7 +18,6 @@
 #define FAILED_KEPT 5
 #define LEASE_SLACK_S 3600
 #define OVER_AGAIN_MS 1000
-#define BACKDATE_S 300 /* clocks differ */
 
 static const struct plan launch_plan, end_plan;
 

@@ -254,21 +254,3 @@ plan_run_cancel(struct plan_run *run, const struct err *err)
 	if (!run->over)
 		give_up(run, err);
 }
-
-bool
-plan_run_adopt(struct plan_run *run, const struct step *row)
-{
-	for (int i = 0; i < run->plan->n; i++) {
-		struct step *mine = &run->rows[i];
-
-		if (strcmp(mine->name, row->name) != 0)
-			continue;
-		mine->id = row->id;
-		mine->attempt = row->attempt;
-		mine->started_at = row->started_at;
-		xstrset(&mine->token, row->token);
-		xstrset(&mine->resource, row->resource);
-		return true;
-	}
-	return false;
-}

@@ -104,8 +104,4 @@ plan_step_running(const struct plan_run *run, int i)
    and `finished` is called from inside. Answers that come later find no run. */
 void plan_run_cancel(struct plan_run *run, const struct err *err);
 
-/* Recovery: takes over a row of the journal (state open) as the run's row for the step of that name;
-   false if the plan has no such step. */
-bool plan_run_adopt(struct plan_run *run, const struct step *row);
-
 #endif

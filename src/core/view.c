@@ -10,7 +10,6 @@
 #include "ssh/pubkey.h"
 
 #define ENDS_KEPT_MS 1000
-#define BACKDATE_S 300 /* clocks differ */
 
 void
 certs_free(struct certs **cs)
