@@ -11,8 +11,8 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
-#include "daemon/yaml_fields.h"
-#include "daemon/yaml_tree.h"
+#include "yaml/fields.h"
+#include "yaml/tree.h"
 #include "launcher/network.h"
 
 #define HOUR_MS (3600 * INT64_C(1000))

@@ -18,12 +18,12 @@
 #include "base/xalloc.h"
 #include "core/core.h"
 #include "daemon/config.h"
-#include "daemon/launcher_ask.h"
-#include "daemon/launcher_child.h"
-#include "daemon/notify.h"
-#include "daemon/places.h"
-#include "daemon/privilege.h"
 #include "daemon/providers.h"
+#include "host/launcher_ask.h"
+#include "host/launcher_child.h"
+#include "host/notify.h"
+#include "host/places.h"
+#include "host/privilege.h"
 #include "net/http_server.h"
 #include "net/loop.h"
 #include "provider/provider.h"
@@ -188,13 +188,21 @@ static int
 open_all(struct daemon *d, struct err *err)
 {
 	const struct config *c = d->config;
+	const struct config_local *local = config_local(c);
 
 	if (refuse_local_without_root(c, err) < 0 ||
 	    identity_find(c->user, &d->id, err) < 0 ||
 	    places_lock_runtime(c->runtime, &d->lock, err) < 0)
 		return -1;
-	if (geteuid() == 0 &&
-	    launcher_fork(c, d->config_path, &d->id, &d->launcher, err) < 0)
+	if (geteuid() == 0 && launcher_fork(
+				  &(struct launcher_settings){
+				      .state = c->state,
+				      .runtime = c->runtime,
+				      .config_path = d->config_path,
+				      .network = local ? local->network : NULL,
+				      .uid_base = local ? local->uid_base : 0,
+				  },
+				  &d->id, &d->launcher, err) < 0)
 		return -1;
 	signal(SIGPIPE, SIG_IGN);
 	privilege_raise_files();

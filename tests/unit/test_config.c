@@ -14,7 +14,7 @@
 
 #include "base/buf.h"
 #include "daemon/config.h"
-#include "daemon/yaml_tree.h"
+#include "yaml/tree.h"
 
 #define PROVIDERS "providers:\n  here: {kind: local}\n  sim: {kind: fake}\n"
 

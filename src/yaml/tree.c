@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/yaml_tree.h"
+#include "yaml/tree.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/yaml_fields.h"
+#include "yaml/fields.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/xalloc.h"
-#include "daemon/yaml_tree.h"
+#include "yaml/tree.h"
 
 #define SHOWN_MAX 40 /* characters of a wrong value in a message */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/launcher_child.h"
+#include "host/launcher_child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,23 +82,21 @@ add(struct argument_list *a, const char *option, char *value)
 }
 
 static void
-add_arguments(struct argument_list *a, const struct config *c, const char *config_path,
+add_arguments(struct argument_list *a, const struct launcher_settings *s,
     const struct identity *id, const struct programs *p, int socket, int lifeline)
 {
-	const struct config_local *local = config_local(c);
-
 	a->v[a->n++] = xstrdup("hearth-launcher");
 	add(a, "--socket-fd", xasprintf("%d", socket));
 	add(a, "--lifeline-fd", xasprintf("%d", lifeline));
-	add(a, "--state", xstrdup(c->state));
-	add(a, "--runtime", xstrdup(c->runtime));
+	add(a, "--state", xstrdup(s->state));
+	add(a, "--runtime", xstrdup(s->runtime));
 	add(a, "--uid", xasprintf("%u", (unsigned)id->uid));
 	add(a, "--gid", xasprintf("%u", (unsigned)id->gid));
-	add(a, "--config", xstrdup(config_path));
-	if (!local)
+	add(a, "--config", xstrdup(s->config_path));
+	if (!s->network)
 		return;
-	add(a, "--network", xstrdup(local->network));
-	add(a, "--uid-base", xasprintf("%lld", (long long)local->uid_base));
+	add(a, "--network", xstrdup(s->network));
+	add(a, "--uid-base", xasprintf("%lld", (long long)s->uid_base));
 	add(a, "--init", xstrdup(p->init));
 	add(a, "--image-builder", xstrdup(p->image_builder));
 }
@@ -131,7 +129,7 @@ close_one(int *fd)
 }
 
 static int
-fork_waiting(const struct programs *p, const struct config *c, const char *config_path,
+fork_waiting(const struct programs *p, const struct launcher_settings *s,
     const struct identity *id, struct launcher_child *l, struct err *err)
 {
 	int go[2], lifeline[2];
@@ -150,7 +148,7 @@ fork_waiting(const struct programs *p, const struct config *c, const char *confi
 
 		close(go[1]); /* or it would wait for itself */
 		close(lifeline[1]);
-		add_arguments(&a, c, config_path, id, p, l->socket, lifeline[0]);
+		add_arguments(&a, s, id, p, l->socket, lifeline[0]);
 		become_launcher(go[0], (int[]){l->socket, lifeline[0]}, p->launcher, a.v);
 	}
 	close(go[0]);
@@ -166,7 +164,7 @@ fork_waiting(const struct programs *p, const struct config *c, const char *confi
 }
 
 int
-launcher_fork(const struct config *c, const char *config_path, const struct identity *id,
+launcher_fork(const struct launcher_settings *s, const struct identity *id,
     struct launcher_child *ret, struct err *err)
 {
 	struct launcher_child l = LAUNCHER_CHILD_NONE;
@@ -176,7 +174,7 @@ launcher_fork(const struct config *c, const char *config_path, const struct iden
 	if (rc == 0) {
 		l.socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 		rc = l.socket < 0 ? err_errno(err, errno, "starting hearth-launcher")
-				  : fork_waiting(&p, c, config_path, id, &l, err);
+				  : fork_waiting(&p, s, id, &l, err);
 	}
 	programs_fini(&p);
 	if (rc < 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_YAML_FIELDS_H
-#define DAEMON_YAML_FIELDS_H
+#ifndef YAML_FIELDS_H
+#define YAML_FIELDS_H
 
 /* Tables that say which keys a mapping takes, what each may hold, and where in a struct
  * it goes. */

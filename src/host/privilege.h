@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_PRIVILEGE_H
-#define DAEMON_PRIVILEGE_H
+#ifndef HOST_PRIVILEGE_H
+#define HOST_PRIVILEGE_H
 
 /*
  * How hearthd, started as root, stops being root. Three steps, because files must be

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_LAUNCHER_CHILD_H
-#define DAEMON_LAUNCHER_CHILD_H
+#ifndef HOST_LAUNCHER_CHILD_H
+#define HOST_LAUNCHER_CHILD_H
 
 /*
  * hearth-launcher as hearthd's child: the only part that stays root. It is forked before
@@ -9,11 +9,11 @@
  * disturbed nobody. Its end shows on `pidfd`; hearthd's end shows to it on the lifeline.
  */
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "daemon/config.h"
-#include "daemon/privilege.h"
+#include "host/privilege.h"
 
 struct launcher_child {
 	pid_t pid; /* 0: none */
@@ -27,9 +27,19 @@ struct launcher_child {
 #define LAUNCHER_CHILD_NONE                                                              \
 	((struct launcher_child){.pidfd = -1, .socket = -1, .go = -1, .lifeline = -1})
 
-/* Forks. `config_path` is absolute: the file that the launcher may open for us again. */
-int launcher_fork(const struct config *c, const char *config_path,
-    const struct identity *id, struct launcher_child *ret, struct err *err) ERR_CHECK;
+/* What the launcher is told at its start. All borrowed. */
+struct launcher_settings {
+	const char *state;
+	const char *runtime;
+	const char
+	    *config_path; /* absolute: the file that the launcher may open for us again */
+	const char *network; /* CIDR; NULL: it makes no machines */
+	int64_t uid_base;
+};
+
+/* Forks. */
+int launcher_fork(const struct launcher_settings *s, const struct identity *id,
+    struct launcher_child *ret, struct err *err) ERR_CHECK;
 
 /* Lets it become the launcher. */
 int launcher_release(struct launcher_child *l, struct err *err) ERR_CHECK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/launcher_ask.h"
+#include "host/launcher_ask.h"
 
 #include <errno.h>
 #include <poll.h>

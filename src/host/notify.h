@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_NOTIFY_H
-#define DAEMON_NOTIFY_H
+#ifndef HOST_NOTIFY_H
+#define HOST_NOTIFY_H
 
 /* sd_notify(3)'s protocol, by hand: one datagram. Says `state` ("READY=1") to whoever
    started us, if it asked for that by $NOTIFY_SOCKET; nobody to tell is no error. Never

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_PLACES_H
-#define DAEMON_PLACES_H
+#ifndef HOST_PLACES_H
+#define HOST_PLACES_H
 
 /*
  * The directories and sockets of a hearthd. Directories of root must be such that nobody
@@ -11,8 +11,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "daemon/config.h"
-#include "daemon/privilege.h"
+#include "host/privilege.h"
 
 /* Makes RUNTIME where it is not there, and holds RUNTIME/hearthd.lock until the process
    ends: one hearthd for each RUNTIME. Returns the lock's descriptor. */

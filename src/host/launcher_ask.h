@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_LAUNCHER_ASK_H
-#define DAEMON_LAUNCHER_ASK_H
+#ifndef HOST_LAUNCHER_ASK_H
+#define HOST_LAUNCHER_ASK_H
 
 /*
  * The one request that hearthd itself has for the launcher: a descriptor of the configuration file, which may

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/places.h"
+#include "host/places.h"
 
 #include <dirent.h>
 #include <errno.h>

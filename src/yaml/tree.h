@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_YAML_TREE_H
-#define DAEMON_YAML_TREE_H
+#ifndef YAML_TREE_H
+#define YAML_TREE_H
 
 /* One YAML document as a tree that remembers where each thing stands, so that whoever
    finds a value wrong can say file, line and column. It takes the part of YAML that a
