@@ -20,6 +20,7 @@
 
 #include "base/err.h"
 #include "base/id.h"
+#include "model/model.h"
 
 struct clock;
 struct provider;
@@ -27,9 +28,9 @@ struct provider;
 enum sighting_state {
 	SIGHTING_STARTING, /* exists, not usable yet */
 	SIGHTING_READY, /* ssh works: banner and right host key, or the machine's own call home */
-	SIGHTING_STOPPED,
-	SIGHTING_GONE, /* does not exist (any more), and nothing of it is left */
-	SIGHTING_DEAD, /* will never work again, but something is left: terminate it */
+	SIGHTING_STOPPED, /* stopped or hibernated as asked, or found so */
+	SIGHTING_GONE,	  /* does not exist (any more), and nothing of it is left */
+	SIGHTING_DEAD,	  /* will never work again, but something is left: terminate it */
 };
 
 struct sighting {
@@ -73,6 +74,8 @@ struct launch_spec {
 	const char *host_key; /* OpenSSH private key: secret */
 	const char *host_cert;
 	const char *user_ca; /* public key line */
+	enum tier tier;	     /* where it is to be kept: what it must be able to do */
+	const char *options; /* the pool's, see `price`; NULL: none */
 };
 
 typedef void (*provider_done_fn)(void *arg, const struct err *err);
@@ -130,6 +133,21 @@ struct provider_ops {
 	void (*image_remove)(struct provider *p, const char *image, const char *version,
 	    provider_done_fn done, void *arg);
 
+	/* Tiers; all three NULL where a provider has no such machines. stop: a ready machine is stopped, or
+	   hibernated, and keeps its disk; `done` means accepted, a STOPPED sighting means stopped. start: the machine runs
+	   again, under the same token, with spec's lease and keys; as launch, but that ERR_NO_CAPACITY leaves it
+	   stopped. Its address may be another afterwards. Both idempotent. */
+	void (*stop)(struct provider *p, const char *token, const char *ref,
+	    bool hibernate, provider_done_fn done, void *arg);
+	void (*start)(struct provider *p, const char *ref, const struct launch_spec *spec,
+	    provider_done_fn done, void *arg);
+
+	/* List prices per hour of a machine made with these options, while it runs and while it is stopped; 0: not
+	   known. NULL: every machine costs usd_per_hour, and a stopped one nothing. `options` is the text that the
+	   configuration made of a pool's own settings for this kind of provider; core only keeps it. */
+	void (*price)(struct provider *p, const char *options, double *ret_running,
+	    double *ret_stopped);
+
 	/* Calls the pending `done`s with ERR_CANCELLED and frees. Machines stay. */
 	void (*close)(struct provider *p);
 };
@@ -139,6 +157,7 @@ struct provider {
 	double usd_per_hour; /* list price of a machine; 0: costs nothing or not known */
 	bool
 	    sees_death; /* a death is sighted at once: no need to have looked within the last second */
+	int seen_within_ms; /* without sees_death: how fresh a sighting must be for a claim; 0: 1000 */
 };
 
 #endif
