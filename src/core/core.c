@@ -449,6 +449,7 @@ core_close(struct core *c)
 	size_t at = 0;
 
 	c->closing = true;
+	timer_off(&c->settle);
 	err_set(&err, ERR_UNAVAILABLE, "hearthd is stopping");
 	list_for_each (r, &c->live, in_core)
 		request_fail_waiters(r, &err);

@@ -63,8 +63,16 @@ int core_set_pools(
     struct core *c, const struct pool *pools, int n, struct err *err) ERR_CHECK;
 
 /* Loads the store (blocks for that), then asks every provider for its inventory, adopts what is there,
-   goes on with open steps, and begins to fill the pools. Requests are served from the return on. */
+   goes on with open steps, and begins to fill the pools. Requests are served from the return on, but by what
+   the store remembers: see core_when_settled(). */
 int core_start(struct core *c, struct err *err) ERR_CHECK;
+
+/* After core_start(), once: `fn` is called when the store has been held against every provider's inventory.
+   Until then a pool may show machines as ready that no claim takes, and a reservation as active whose machine is
+   gone. Where a provider does not answer it is called after CORE_SETTLE_MS all the same. Later; not at all
+   once the core closes. */
+#define CORE_SETTLE_MS 5000
+void core_when_settled(struct core *c, void (*fn)(void *arg), void *arg);
 
 /* New limits, from a reloaded configuration. */
 void core_set_limits(struct core *c, int64_t default_hold_ms, int64_t max_hold_ms);

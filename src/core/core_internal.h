@@ -197,6 +197,9 @@ struct core {
 	struct list deferred;
 	struct timer defer;
 	struct counters n;
+	void (*settled)(void *arg); /* whom to tell; NULL: told, or nobody asked */
+	void *settled_arg;
+	struct timer settle;
 	bool host_restarted; /* the boot id differs from the stored one */
 	bool started;
 	bool closing;

@@ -391,6 +391,55 @@ strays_free(struct cprovider *pr)
 	map_fini(&pr->strays);
 }
 
+/* ---- whoever waits for all of it ---- */
+
+static void
+settled(void *arg)
+{
+	struct core *c = arg;
+	void (*fn)(void *) = c->settled;
+
+	timer_off(&c->settle);
+	c->settled = NULL;
+	if (fn && !c->closing)
+		fn(c->settled_arg);
+}
+
+static void
+settled_without(void *arg)
+{
+	struct core *c = arg;
+	const struct cprovider *pr;
+
+	list_for_each (pr, &c->providers, in_core)
+		if (!pr->listed)
+			log_warn("provider %s: no inventory in %d s; going on without: "
+				 "what it has is not known yet",
+			    pr->name, CORE_SETTLE_MS / 1000);
+	settled(c);
+}
+
+static void
+settle_if_listed(struct core *c)
+{
+	const struct cprovider *pr;
+
+	list_for_each (pr, &c->providers, in_core)
+		if (!pr->listed)
+			return;
+	if (c->settled)
+		core_defer(c, settled, c);
+}
+
+void
+core_when_settled(struct core *c, void (*fn)(void *arg), void *arg)
+{
+	c->settled = fn;
+	c->settled_arg = arg;
+	timer_set(c->clock, &c->settle, CORE_SETTLE_MS, settled_without, c);
+	settle_if_listed(c);
+}
+
 static void
 looked(void *arg, const struct sighting *all, int n, const struct err *err)
 {
@@ -417,6 +466,7 @@ looked(void *arg, const struct sighting *all, int n, const struct err *err)
 				pool_wake(p);
 	}
 	timer_set(c->clock, &pr->look, pr->listed ? LOOK_MS : 1000, provider_look, pr);
+	settle_if_listed(c);
 }
 
 void

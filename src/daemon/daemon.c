@@ -282,7 +282,8 @@ on_configuration(void *arg, int fd, const struct err *why)
 		    err.msg, err.hint[0] ? "; " : "", err.hint);
 		config_free(new);
 	}
-	notify("READY=1");
+	if (d->server)
+		notify("READY=1");
 }
 
 static void
@@ -345,6 +346,24 @@ open_api(struct daemon *d, struct err *err)
 	return http_server_new(&http, &d->server, err);
 }
 
+/* Clients have been able to connect for a while; now they are answered. */
+static void
+on_settled(void *arg)
+{
+	struct daemon *d = arg;
+	struct err err;
+
+	if (open_api(d, &err) < 0) {
+		log_error("%s; ending", err.msg);
+		d->exit_code = 1;
+		loop_stop(d->loop);
+		return;
+	}
+	log_info("hearthd " HEARTH_VERSION " answers at %s, state in %s, user %u",
+	    d->config->socket, d->config->state, (unsigned)geteuid());
+	notify("READY=1");
+}
+
 static int
 start(struct daemon *d, struct err *err)
 {
@@ -353,8 +372,9 @@ start(struct daemon *d, struct err *err)
 	    loop_on_signal(d->loop, SIGHUP, on_hangup, d, err) < 0)
 		return -1;
 	watch_launcher(d);
-	if (core_start(d->core, err) < 0 || open_api(d, err) < 0)
+	if (core_start(d->core, err) < 0)
 		return -1;
+	core_when_settled(d->core, on_settled, d);
 	timer_set(d->clock, &d->prune, PRUNE_EVERY_MS, on_prune, d);
 	return 0;
 }
@@ -374,8 +394,6 @@ daemon_open(
 		daemon_close(d);
 		return -1;
 	}
-	log_info("hearthd " HEARTH_VERSION " answers at %s, state in %s, user %u",
-	    config->socket, config->state, (unsigned)geteuid());
 	*ret = d;
 	return 0;
 }
@@ -383,7 +401,6 @@ daemon_open(
 int
 daemon_run(struct daemon *d)
 {
-	notify("READY=1");
 	loop_run(d->loop);
 	notify("STOPPING=1");
 	return d->exit_code;

@@ -323,6 +323,27 @@ def test_failure_at_first_contact(house, alice, how):
 # ---- the daemon's absence ----
 
 
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_the_first_request_of_a_new_daemon_is_served_warm(house, how):
+    """However soon after a restart somebody asks: the machines there are known by then."""
+    for _ in range(3):
+        house.fill()
+        getattr(house, how)()
+        house.spawn()
+        reply = wait_for(lambda: with_errors_as_none(lambda: house.reserve(no_wait=True)), every=0.0005)
+        assert reply.status == 201, reply
+        r = reply.json
+        assert (r["state"], r["path"], r["miss_reason"]) == ("active", "warm", None), r
+        house.hearth("cancel", r["id"], check=True)
+
+
+def with_errors_as_none(call):
+    try:
+        return call()
+    except OSError:
+        return None
+
+
 def test_deadline_holds_with_the_daemon_dead(house, alice):
     r = alice.reserve("--hours", hours(5))
     settled(house, r["id"])

@@ -138,6 +138,107 @@ nothing_is_claimed_unseen(void **state)
 	world_audit_clean(&w);
 }
 
+struct settled {
+	int64_t at_ms; /* -1: not yet */
+	int ready;
+	struct answer then;
+};
+
+/* Asks at once, as the first client behind an opening door. */
+static void
+on_settled(void *arg)
+{
+	struct settled *s = arg;
+
+	assert_true(s->at_ms == -1); /* once */
+	s->at_ms = clock_now_ms(w.clock);
+	world_ask_reserve(&w, &alice, world_request(), &s->then);
+}
+
+/* Whoever is let in once all is settled is told the truth and served from what is warm, however soon. */
+static void
+settled_is_known(void **state)
+{
+	struct settled s = {.at_ms = -1};
+	struct id spare[2], lost, kept;
+	int64_t from;
+
+	full();
+	world_reserve(&w, &alice, world_request(), &a);
+	kept = a.r[0].id;
+	world_reserve(&w, &alice, world_request(), &a);
+	lost = a.r[0].id;
+	world_run(&w, 3000);
+	assert_int_equal(world_machines(&w, "default", MACHINE_READY, spare, 2), 2);
+	fake_remove(w.fake, a.machine[0].s);
+	fake_remove(w.fake, spare[0].s);
+	world_kill(&w);
+	w.boot_id = "boot-2";
+	w.inventories_fail = 1;
+	world_start(&w);
+	from = clock_now_ms(w.clock);
+	core_when_settled(w.core, on_settled, &s);
+	world_run(&w, 999);
+	assert_true(s.at_ms == -1);
+	assert_int_equal(world_pool(&w, "default").ready, 2); /* which is not true */
+	world_run(&w, 1);
+	world_await(&w, &s.then);
+	assert_int_equal(s.at_ms - from, 1000);
+	assert_int_equal(s.then.at_ms - from, 1000);
+	assert_int_equal(s.then.r[0].state, RESERVATION_ACTIVE);
+	assert_int_equal(s.then.r[0].path, PATH_WARM);
+	assert_null(s.then.r[0].miss_reason);
+	assert_string_equal(s.then.machine[0].s, spare[1].s);
+	assert_int_equal(world_state(&w, &alice, lost), RESERVATION_ENDED);
+	assert_int_equal(world_state(&w, &alice, kept), RESERVATION_ACTIVE);
+	answer_fini(&s.then);
+	world_run(&w, 10000);
+	world_check(&w);
+}
+
+/* A provider that does not answer keeps nobody out for good. */
+static void
+settled_without_an_inventory(void **state)
+{
+	struct settled s = {.at_ms = -1};
+	int64_t from;
+
+	full();
+	world_kill(&w);
+	w.inventories_fail = 8;
+	world_start(&w);
+	from = clock_now_ms(w.clock);
+	core_when_settled(w.core, on_settled, &s);
+	world_run(&w, CORE_SETTLE_MS - 1);
+	assert_true(s.at_ms == -1);
+	world_run(&w, 1);
+	assert_int_equal(s.at_ms - from, CORE_SETTLE_MS);
+	world_run(&w, 5000); /* the inventory comes: the line is served from it */
+	assert_true(s.then.done);
+	world_get(&w, &alice, s.then.r[0].id.s, 0, &a);
+	assert_int_equal(a.r[0].state, RESERVATION_ACTIVE);
+	assert_string_equal(a.r[0].miss_reason, "the provider's inventory is not in yet");
+	assert_int_equal(fake_calls(w.fake, FAKE_LAUNCH), 1); /* the spare's successor */
+	answer_fini(&s.then);
+}
+
+static void
+settling_when_it_stops(void **state)
+{
+	struct settled s = {.at_ms = -1};
+
+	full();
+	for (int kill = 0; kill < 2; kill++) {
+		again(kill);
+		world_run(&w, kill * 100); /* about to be told, the second time */
+		core_when_settled(w.core, on_settled, &s);
+	}
+	world_stop(&w);
+	world_run(&w, 2 * CORE_SETTLE_MS);
+	assert_true(s.at_ms == -1);
+	world_start(&w);
+}
+
 static void
 machines_removed_meanwhile(bool host_restarted, const char *error)
 {
@@ -327,6 +428,9 @@ main(void)
 	    TEST(all_is_adopted),
 	    TEST(first_contact_is_made_up_for),
 	    TEST(nothing_is_claimed_unseen),
+	    TEST(settled_is_known),
+	    TEST(settled_without_an_inventory),
+	    TEST(settling_when_it_stops),
 	    TEST(removed_while_down),
 	    TEST(host_restarted),
 	    TEST(launching_at_the_restart),

@@ -93,6 +93,8 @@ world_start(struct world *w)
 	env = core_provider_env(w->core, "sim", NULL);
 	if (fake_provider_open(&w->options, &env, &w->fake, &err) < 0)
 		fail_msg("%s", err.msg);
+	for (int i = 0; i < w->inventories_fail; i++)
+		fake_fail_next(w->fake, FAKE_INVENTORY, ERR_UNAVAILABLE, "busy");
 	core_add_provider(w->core, "sim", w->fake);
 	if (core_set_pools(w->core, w->pools, w->n_pools, &err) < 0)
 		fail_msg("%s", err.msg);
