@@ -113,3 +113,32 @@ def local_daemon(daemons):
                 pools={"default": "{provider: here, image: debian, running: 2, max: 20}"}, image=image()).start()
     d.fill(seconds=60)
     return d
+
+
+@pytest.fixture
+def endpoints():
+    """endpoints(...) makes an Endpoint (see ec2.py) that is closed at the test's end, whatever happens."""
+    pytest.importorskip("boto3", reason="needs python3-boto3")
+    from ec2 import Endpoint
+
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Endpoint(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    errors = []
+    for e in reversed(made):
+        try:
+            e.close()
+        except Exception as error:  # close the others, too
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def endpoint(endpoints):
+    """A running hearth-ec2 with fake machines that take no time."""
+    return endpoints().start()

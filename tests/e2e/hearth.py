@@ -26,7 +26,8 @@ def build_dir():
 
 
 def program(name):
-    folder = {"hearthd": "daemon", "hearth": "cli", "hearth-launcher": "launcher", "hearth-init": "init"}[name]
+    folder = {"hearthd": "daemon", "hearth": "cli", "hearth-launcher": "launcher", "hearth-init": "init",
+              "hearth-ec2": "ec2"}[name]
     return str(build_dir() / "src" / folder / name)
 
 
