@@ -9,9 +9,11 @@ import time
 
 import pytest
 
+from patience import PATIENCE
+
 SEED = int(os.environ.get("HEARTH_TEST_SEED") or time.time_ns() % 1000000)
 SOAK = os.environ.get("HEARTH_SOAK") == "1"
-TEST_SECONDS = int(os.environ.get("HEARTH_TEST_SECONDS", "3600" if SOAK else "180"))
+TEST_SECONDS = 3600 if SOAK else 180
 
 
 def pytest_configure(config):
@@ -36,7 +38,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_call(item):
     """A test that hangs fails, and its fixtures clean up."""
     marker = item.get_closest_marker("seconds")
-    seconds = marker.args[0] if marker else TEST_SECONDS
+    seconds = (marker.args[0] if marker else TEST_SECONDS) * PATIENCE
 
     def expired(*_):
         raise TimeoutError(f"the test took more than {seconds} s")

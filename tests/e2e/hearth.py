@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+from patience import PATIENCE
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -33,7 +35,7 @@ def program(name):
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=60):
-        super().__init__("localhost", timeout=timeout)
+        super().__init__("localhost", timeout=timeout * PATIENCE)
         self.path = path
 
     def connect(self):
@@ -90,8 +92,8 @@ class Client:
 
 
 def wait_for(what, seconds=10, every=0.02, message="it did not happen"):
-    """The first true value of what(), or an AssertionError after `seconds`."""
-    end = time.monotonic() + seconds
+    """The first true value of what(), or an AssertionError after `seconds`, times the host's slowness."""
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         value = what()
         if value:
@@ -207,7 +209,7 @@ class Daemon:
         """The command line against this daemon."""
         env = {**os.environ, "XDG_STATE_HOME": str(self.dir / "xdg"), "HOME": str(self.dir), **kwargs.pop("env", {})}
         return subprocess.run([program("hearth"), "--socket", str(self.socket), *args], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, env=env, timeout=kwargs.pop("timeout", 120), check=check,
+                              capture_output=True, text=True, env=env, timeout=kwargs.pop("timeout", 120) * PATIENCE, check=check,
                               **kwargs)
 
     def signal(self, number):
@@ -220,7 +222,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -233,7 +235,7 @@ class Daemon:
     def teardown(self):
         """Ends every machine and puts the host back."""
         return subprocess.run([program("hearth-launcher"), "--teardown", "--state", str(self.state), "--runtime",
-                               str(self.runtime)], capture_output=True, text=True, timeout=120, check=False)
+                               str(self.runtime)], capture_output=True, text=True, timeout=120 * PATIENCE, check=False)
 
     def close(self):
         for c in self.clients:

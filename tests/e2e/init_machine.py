@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import image_cache
+from patience import PATIENCE
 
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(image_cache.SOURCE, "build"))
 INIT = os.path.join(BUILD, "src/init/hearth-init")
@@ -72,7 +73,7 @@ class Control:
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(10)
+        self.sock.settimeout(10 * PATIENCE)
         self.sock.connect(path)
 
     def send(self, packet):
@@ -80,7 +81,7 @@ class Control:
 
     def recv(self, timeout=10):
         """The next packet as text; "" when the machine or the connection is gone."""
-        self.sock.settimeout(timeout)
+        self.sock.settimeout(timeout * PATIENCE)
         try:
             return self.sock.recv(65536).decode(errors="replace")
         except ConnectionResetError:
@@ -187,14 +188,14 @@ class Machine:
 
     def ssh(self, *command, **how):
         return subprocess.run(self.ssh_argv(*command, **how), capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=30)
+                              stdin=subprocess.DEVNULL, timeout=30 * PATIENCE)
 
     def wait_gone(self, timeout=10):
         """The moment it was gone."""
         fd = os.pidfd_open(self.process.pid)
         try:
             # Popen.wait() looks every 50 ms only.
-            assert select.select([fd], [], [], timeout)[0], "still there after %s s" % timeout
+            assert select.select([fd], [], [], timeout * PATIENCE)[0], "still there after %s s" % timeout
             return time.monotonic()
         finally:
             os.close(fd)

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import image_cache
+from patience import PATIENCE
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
@@ -219,7 +220,7 @@ class Launcher:
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(60)
+        s.settimeout(60 * PATIENCE)
         s.connect(self.path)
         return s
 
@@ -262,7 +263,7 @@ class Launcher:
     def wait_ready(self, machine, timeout=10):
         """Until hearth-init says so."""
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.settimeout(timeout)
+        s.settimeout(timeout * PATIENCE)
         with s:
             s.connect(os.path.join(self.runtime, "machines", machine, "control.sock"))
             s.send(b"watch")
@@ -305,7 +306,7 @@ class Launcher:
 
     def wait_clean(self, timeout=10):
         """Deleting goes on after the reply; and so may the kernel."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             left = {kind: what for kind, what in self.traces().items() if what}
             if not left or time.monotonic() > end:
@@ -316,7 +317,7 @@ class Launcher:
     def ssh(self, machine, command, *options, timeout=60, check=True):
         out = subprocess.run(
             self.keys.ssh_command(self, machine, *options) + [command], capture_output=True, text=True,
-            timeout=timeout, stdin=subprocess.DEVNULL)
+            timeout=timeout * PATIENCE, stdin=subprocess.DEVNULL)
         if check and out.returncode != 0:
             raise AssertionError("%r: %d: %s%s" % (command, out.returncode, out.stdout, out.stderr))
         return out

@@ -20,6 +20,7 @@ import time
 
 from hearth import Client, Daemon, program, wait_for
 from image_cache import image
+from patience import PATIENCE
 
 SANITIZERS = ("Sanitizer", "runtime error: ", "Assertion `")
 OPTIONS = ["-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR"]
@@ -79,7 +80,7 @@ class User:
             kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("text", True)
         p = subprocess.run(self.command(argv), env=self.environment(), cwd=self.home, capture_output=True,
-                           timeout=timeout, check=False, **kwargs)
+                           timeout=timeout * PATIENCE, check=False, **kwargs)
         if check and p.returncode != 0:
             raise AssertionError(f"{argv}: {p.returncode}: {p.stdout}{p.stderr}\n{self.lab.log_text()[-3000:]}")
         return p
@@ -165,9 +166,9 @@ class Lab(Daemon):
         """Runs a command as root in the machine, by its control socket. (exit code, output)"""
         out = b""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.settimeout(timeout + 5)
+            s.settimeout(timeout * PATIENCE + 5)
             s.connect(str(self.runtime / "machines" / ident / "control.sock"))
-            s.send(b"run %d %s" % (timeout, command.encode()))
+            s.send(b"run %d %s" % (timeout * PATIENCE, command.encode()))
             while True:
                 packet = s.recv(8192)
                 if packet.startswith(b"out "):
@@ -179,7 +180,7 @@ class Lab(Daemon):
 
     def ask_init(self, ident, text):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.settimeout(10)
+            s.settimeout(10 * PATIENCE)
             s.connect(str(self.runtime / "machines" / ident / "control.sock"))
             s.send(text.encode())
             return s.recv(4096).decode()

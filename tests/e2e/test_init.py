@@ -15,6 +15,7 @@ import time
 import pytest
 
 from init_machine import INIT, Keys, Machine
+from patience import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -45,7 +46,7 @@ def children(pid):
 def terminal_says(fd, text, timeout):
     """Reads from a pty until `text` came."""
     got = b""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while text.encode() not in got:
         left = end - time.monotonic()
         assert left > 0 and select.select([fd], [], [], left)[0], got
@@ -116,7 +117,7 @@ def test_a_key_without_certificate_is_refused(shared, identity):
 # ---- deadline -----------------------------------------------------------------------------------
 
 
-SLOW = 2  # seconds that a busy host may add; `make bench` has the milliseconds
+SLOW = 2 * PATIENCE  # seconds that a busy host may add; `make bench` has the milliseconds
 
 
 def gone_after(machine, since, seconds, slack=0.1):
@@ -286,9 +287,9 @@ def test_commands_run_side_by_side_on_several_connections(shared):
     clients = [shared.control() for _ in range(4)]
     start = time.monotonic()
     for n, c in enumerate(clients):
-        c.send("run 5 sleep 0.5; exit %d" % n)
+        c.send("run %d sleep %.1f; exit %d" % (5 * PATIENCE, 0.5 * PATIENCE, n))
     assert [c.recv() for c in clients] == ["exit 0", "exit 1", "exit 2", "exit 3"]
-    assert time.monotonic() - start < 1.9  # one after the other: 2 s
+    assert time.monotonic() - start < 1.9 * PATIENCE  # one after the other: 2 s
 
 
 # ---- bad clients --------------------------------------------------------------------------------
@@ -403,7 +404,7 @@ def test_connections_that_do_not_log_in_cannot_lock_others_out(keys):
             s = socket.socket(socket.AF_UNIX)
             s.connect(m.path("ssh.sock"))
             idle.append(s)
-        idle[-1].settimeout(20)
+        idle[-1].settimeout(20 * PATIENCE)
         assert idle[-1].recv(100).startswith(b"SSH-2.0")
         assert int(m.control().run("pgrep -xc -P 1 sshd")[1]) <= 64
         assert m.ssh("true").returncode == 0
@@ -460,8 +461,8 @@ def test_warning_five_minutes_before_the_deadline(keys):
 
 def test_orphans_are_reaped(shared):
     c = shared.control()
-    code, output, _ = c.run("for i in $(seq 200); do (setsid sh -c 'sleep 0.1' &) ; done; sleep 1; "
-                            "ps -eo stat= | grep -c Z", timeout_s=20)
+    code, output, _ = c.run("for i in $(seq 200); do (setsid sh -c 'sleep 0.1' &) ; done; sleep %d; "
+                            "ps -eo stat= | grep -c Z" % PATIENCE, timeout_s=20 * PATIENCE)
     assert output == "0\n"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import launcher_client as lc
 from launcher_client import Launcher, new_id
+from patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes namespaces, cgroups, mounts")
 
@@ -43,7 +44,7 @@ def machine(launcher):
 
 
 def wait_state(launcher, name, state, timeout=5):
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while launcher.list()[name].state != state:
         assert time.monotonic() < end, "still not in state %d" % state
         time.sleep(0.01)

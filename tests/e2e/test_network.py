@@ -17,6 +17,7 @@ import pytest
 
 from network_lab import (A, B, FAR, GATEWAY_A, GATEWAY_B, HOST, HOST_LAN, LAN, METADATA, NETWORK,
                          OUTSIDE, Lab, driver_path)
+from patience import PATIENCE
 
 UDP = socket.SOCK_DGRAM
 
@@ -74,8 +75,8 @@ def test_host_reaches_machine_but_not_a_free_address(net):
     with net.listen("a", "0.0.0.0", 22):
         assert net.ask("host", A, 22) == GATEWAY_A
     start = time.monotonic()
-    assert net.ask("host", "10.213.200.1", 22, timeout=5) is None
-    assert time.monotonic() - start < 1, "not refused at once"
+    assert net.ask("host", "10.213.200.1", 22, timeout=5 * PATIENCE) is None
+    assert time.monotonic() - start < PATIENCE, "not refused at once"
 
 
 def test_quickack_on_both_ends(net):
@@ -100,7 +101,7 @@ def test_attach_takes_milliseconds(net):
         times.append(int(net.attach(3, "c").stdout))
         net.driver("detach", NETWORK, 3)
     print("attach, microseconds:", sorted(times))
-    assert min(times) < 5000
+    assert min(times) < 5000 * PATIENCE
 
 
 # DNS
@@ -192,8 +193,8 @@ def test_refused(net, where, target, rule, kind):
 def test_refused_at_once(net):
     for target in (GATEWAY_A, B, METADATA):
         start = time.monotonic()
-        assert net.ask("a", target, 80, timeout=5) is None
-        assert time.monotonic() - start < 1
+        assert net.ask("a", target, 80, timeout=5 * PATIENCE) is None
+        assert time.monotonic() - start < PATIENCE
 
 
 def test_dns_ports_of_others_are_refused(net):
