@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/testpoint.h"
 #include "base/xalloc.h"
 
 /* What the store was asked to write, and what the reservation becomes when it has done so. */
@@ -141,6 +142,7 @@ claim_written(void *arg, const struct err *err)
 
 	r->claiming = false;
 	if (err->code == ERR_NONE) {
+		testpoint("claimed"); /* nobody but the store knows of it */
 		won(cl, m);
 	} else {
 		lost(cl, m, err);

@@ -20,12 +20,12 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/testpoint.h"
 #include "launcher/file.h"
 #include "launcher/image.h"
 #include "launcher/inside.h"
 #include "launcher/machines.h"
 #include "launcher/rootfs.h"
-#include "launcher/testpoint.h"
 
 #define UIDS 65536u
 #define PIDS_DEFAULT 4096

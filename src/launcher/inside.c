@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "launcher/testpoint.h"
+#include "base/testpoint.h"
 
 /* Where hearth-init finds its sockets. */
 #define SSH_FD 3

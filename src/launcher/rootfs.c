@@ -13,8 +13,8 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/testpoint.h"
 #include "launcher/file.h"
-#include "launcher/testpoint.h"
 
 /* The names show up in the machine's mount table, so they say nothing. */
 #define UPPER "u"

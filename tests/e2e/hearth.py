@@ -123,6 +123,7 @@ class Daemon:
         self.env = env or {}
         self.image = image
         self.local = False
+        self.program = None  # another hearthd than the one that is installed
         self.clients = []
         self.settings = {"state": self.state, "socket": self.socket, **(settings or {})}
         self.extra = extra
@@ -158,7 +159,7 @@ class Daemon:
         self.place_image()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [program("hearthd"), "--config", str(self.config), *args],
+                [self.program or program("hearthd"), "--config", str(self.config), *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env}, **kwargs)
         return self.process
 

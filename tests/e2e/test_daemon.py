@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from hearth import program, wait_for
+from hearth import build_dir, program, wait_for
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -427,3 +427,11 @@ def test_needs_no_root_for_fakes_and_refuses_local(daemons, request):
         assert "a provider of kind local needs root; start hearthd as root" in local.log_text()
         return
     assert "needs root" in refused(local, 1)
+
+
+def test_only_test_programs_can_be_made_to_die():
+    """What is installed holds no fault points; those of hearthd-test and hearth-launcher-test show that this would be seen."""
+    for name in ("hearthd", "hearth", "hearth-launcher", "hearth-init"):
+        assert b"HEARTH_TESTPOINT" not in pathlib.Path(program(name)).read_bytes(), name
+    for name in ("daemon/hearthd-test", "launcher/hearth-launcher-test"):
+        assert b"HEARTH_TESTPOINT" in (build_dir() / "src" / name).read_bytes(), name

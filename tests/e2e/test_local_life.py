@@ -3,16 +3,16 @@
 pools keep what they promise when machines, images and launches fail them."""
 
 import datetime
+import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 
 import pytest
 
-from hearth import PUBLIC_KEY, program, wait_for
+from hearth import build_dir, program, wait_for
 from local_lab import lab, process
 from patience import PATIENCE
 
@@ -360,49 +360,35 @@ def test_deadline_holds_with_the_daemon_dead(house, alice):
     house.fill()
 
 
-def claim_and_die(house, name):
-    """kill -9 as soon as the claim is in the ledger; the machine, if there is a claim it has heard no deadline of."""
-    house.fill()
-    wal = house.state / "db/hearth.db-wal"
-    body = json.dumps({"public_keys": [PUBLIC_KEY], "name": name, "hours": 8 / 3600}).encode()
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(house.socket))
-        before = wal.stat()
-        s.sendall(b"POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        end = time.monotonic() + 5
-        while (now := wal.stat()).st_mtime_ns == before.st_mtime_ns and now.st_size == before.st_size:
-            assert time.monotonic() < end
-        house.process.send_signal(signal.SIGKILL)
-    house.process.wait()
-    with house.database() as db:
-        row = db.execute("SELECT machine, expires_at FROM reservations WHERE name = ? AND state = 'active'", (name,)).fetchone()
-    if not row or int(house.ask_init(row[0], "status").split()[3]) < 1000:
-        return None
-    return row[0], row[1] / 1000
+@pytest.fixture
+def dying(house):
+    """The house with a hearthd that dies when a claim is durable, before anybody hears of it."""
+    house.stop()
+    house.program = str(build_dir() / "src/daemon/hearthd-test")
+    house.env["HEARTH_TESTPOINT"] = "claimed"
+    house.start()
+    yield house
+    house.program = None
+    del house.env["HEARTH_TESTPOINT"]
+    house.stop()
+    house.start()
 
 
-@pytest.mark.seconds(600)
-def test_death_between_claim_and_deadline(house, soak):
+def test_death_between_claim_and_deadline(dying):
     """The daemon dies with a claim made and the machine not told when it ends: the next start tells it, and it does."""
-    wanted = 10 if soak else 1
-    hits = 0
-    for attempt in range(30 * wanted):
-        name = f"short-{attempt}"
-        hit = claim_and_die(house, name)
-        house.start()
-        if hit:
-            machine, deadline = hit
-            wait_for(lambda: int(house.ask_init(machine, "status").split()[3]) <= 8, 5)
-            late = machine_ends(house, machine, deadline)
-            assert -0.05 <= late <= LATE, late
-            ended = wait_for(lambda: (e := house.reservation(name))["state"] == "ended" and e)
-            assert ended["reason"] == "expired", ended
-            hits += 1
-            if hits == wanted:
-                return
-    # the moment is some 0.2 ms long; scenario "crash" hits it every time, without real machines
-    assert not soak, f"{hits} of {wanted}: it never died at the right moment"
-    pytest.skip("it never died at the right moment")
+    dying.fill()
+    with pytest.raises((OSError, http.client.HTTPException)):
+        dying.reserve(name="short", hours=8 / 3600)
+    assert dying.process.wait(10) == -signal.SIGKILL
+    with dying.database() as db:
+        machine, deadline = db.execute("SELECT machine, expires_at FROM reservations WHERE name = 'short' AND state = 'active'").fetchone()
+    assert int(dying.ask_init(machine, "status").split()[3]) > 1000, "it knows of its lease alone"
+    dying.start()
+    wait_for(lambda: int(dying.ask_init(machine, "status").split()[3]) <= 8, 5)
+    late = machine_ends(dying, machine, deadline / 1000)
+    assert -0.05 <= late <= LATE, late
+    ended = wait_for(lambda: (e := dying.reservation("short"))["state"] == "ended" and e)
+    assert ended["reason"] == "expired", ended
 
 
 # ---- images and the host: a hearthd of their own ----

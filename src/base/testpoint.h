@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LAUNCHER_TESTPOINT_H
-#define LAUNCHER_TESTPOINT_H
+#ifndef BASE_TESTPOINT_H
+#define BASE_TESTPOINT_H
 
 /* Places where a test build can be made to die or to take another road: HEARTH_TESTPOINT names
-   some, with commas.
-   In the real launcher these are nothing. */
+   some, with commas. In the programs that are installed these are nothing: hearthd-test and
+   hearth-launcher-test have them. */
 
-#ifdef LAUNCHER_TESTPOINTS
+#ifdef HEARTH_TESTPOINTS
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
