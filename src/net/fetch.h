@@ -41,9 +41,11 @@ struct fetch_request {
 	const void *body; /* NULL: none */
 	size_t body_len;
 	int connect_timeout_ms; /* 0: 3 s */
-	int timeout_ms;		/* for all of it; 0: 30 s */
+	int timeout_ms;		/* for all of it, from when it has its connection; 0: 30 s */
 	size_t reply_max;	/* bytes of the reply's body; 0: 16 MiB */
 	bool no_proxy;		/* never by a proxy: metadata services, loopback */
+	bool once; /* never sent twice: libcurl by itself repeats a request, POST or not, whose
+		      kept connection ends without a reply, so this one gets a new connection */
 	bool secret; /* bodies carry secrets: both are wiped when they are freed */
 };
 

@@ -69,6 +69,7 @@ struct http_server {
 	struct list users;
 	int n_connections;
 	struct http_peer *accepting; /* handed to on_connection() */
+	bool listens;		     /* listen_poll is in the loop */
 	bool run_soon;
 	int n_handles; /* to be closed before it is freed */
 };

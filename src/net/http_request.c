@@ -231,6 +231,28 @@ http_body(const struct http_request *req, size_t *ret_len)
 	return req->body.len ? req->body.data : "";
 }
 
+struct headers {
+	http_header_fn fn;
+	void *arg;
+};
+
+static enum MHD_Result
+on_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct headers *h = cls;
+
+	return h->fn(h->arg, name, value ?: "") ? MHD_YES : MHD_NO;
+}
+
+void
+http_headers(const struct http_request *req, http_header_fn fn, void *arg)
+{
+	struct headers h = {fn, arg};
+
+	if (req->conn)
+		MHD_get_connection_values(req->conn, MHD_HEADER_KIND, on_header, &h);
+}
+
 bool
 http_body_too_large(const struct http_request *req)
 {
@@ -306,6 +328,17 @@ http_reply(struct http_request *req, int status, const struct http_field *header
 	if (req->too_large)
 		MHD_add_response_header(r, "Connection", "close");
 	answer(req, REQUEST_REPLIED, status, r);
+}
+
+void
+http_drop(struct http_request *req)
+{
+	if (req->state == REQUEST_GONE)
+		request_free(req);
+	else if (req->state == REQUEST_HUNG_UP)
+		move(req, REQUEST_REPLIED);
+	else
+		answer(req, REQUEST_REPLIED, 0, NULL);
 }
 
 static ssize_t

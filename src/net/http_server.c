@@ -3,6 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,18 +28,41 @@
 #define GROUPS_MAX 65536 /* the kernel's NGROUPS_MAX */
 #define ROOT_SHARE 16	 /* of all connections, this part is kept for root */
 
+/* Whose connections are counted together: a user's, or an address's. */
 struct user {
 	struct list link; /* server.users */
-	uint32_t uid;
+	uint32_t uid;	  /* HTTP_NO_UID: by address */
+	uint8_t address[16];
 	int n;
 };
+
+static const char busy_json[] =
+    "{\"error\":{\"code\":\"rate_limited\",\"message\":\"too many connections\","
+    "\"hint\":\"close idle ones, or keep one open and reuse it\"}}\n";
 
 static void on_timer(uv_timer_t *t);
 
 /* ---- who connects ---- */
 
+/* By TCP: a user id cannot be known. */
 static struct http_peer *
-peer_new(int fd, struct err *err)
+peer_of_address(const struct sockaddr_storage *from, uint64_t tag)
+{
+	struct http_peer *p = xnew(struct http_peer);
+
+	p->uid = p->gid = HTTP_NO_UID;
+	p->tag = tag;
+	if (from->ss_family == AF_INET6) {
+		memcpy(p->address, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+	} else {
+		memset(p->address + 10, 0xff, 2);
+		memcpy(p->address + 12, &((const struct sockaddr_in *)from)->sin_addr, 4);
+	}
+	return p;
+}
+
+static struct http_peer *
+peer_of_socket(int fd, struct err *err)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -68,24 +94,26 @@ peer_new(int fd, struct err *err)
 }
 
 static struct user *
-user_of(struct http_server *s, uint32_t uid)
+user_of(struct http_server *s, const struct http_peer *p)
 {
 	struct user *u;
 
 	list_for_each (u, &s->users, link)
-		if (u->uid == uid)
+		if (u->uid == p->uid &&
+		    memcmp(u->address, p->address, sizeof(u->address)) == 0)
 			return u;
 	u = xnew(struct user);
-	u->uid = uid;
+	u->uid = p->uid;
+	memcpy(u->address, p->address, sizeof(u->address));
 	list_init(&u->link);
 	list_push_back(&s->users, &u->link);
 	return u;
 }
 
 static void
-user_leave(struct http_server *s, uint32_t uid)
+user_leave(struct http_server *s, const struct http_peer *p)
 {
-	struct user *u = user_of(s, uid);
+	struct user *u = user_of(s, p);
 
 	s->n_connections--;
 	if (--u->n > 0)
@@ -106,53 +134,49 @@ on_connection(void *cls, struct MHD_Connection *conn, void **context,
 		s->accepting = NULL;
 		return;
 	}
-	user_leave(s, peer->uid);
+	user_leave(s, peer);
 	free(peer);
 }
 
 /* A client too many is told so without being read. */
 static void
-turn_away(int fd)
+turn_away(const struct http_server *s, int fd)
 {
-	static const char body[] =
-	    "{\"error\":{\"code\":\"rate_limited\",\"message\":\"too many connections\","
-	    "\"hint\":\"close idle ones, or keep one open and reuse it\"}}\n";
+	const char *body = s->opt.busy_body;
 	AUTO_BUF struct buf b = BUF_INIT(0);
 
 	buf_fmt(&b,
-	    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n"
+	    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: %s\r\n"
 	    "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-	    sizeof(body) - 1, body);
+	    s->opt.busy_type, strlen(body), body);
 	if (send(fd, b.data, b.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		log_debug("a connection too many hung up before it was told");
 	close(fd);
 }
 
+static bool
+too_many(const struct http_server *s, const struct user *u)
+{
+	bool unix_user = u->uid != HTTP_NO_UID && u->uid != 0;
+	int kept = unix_user ? s->opt.max_connections / ROOT_SHARE : 0;
+
+	return s->n_connections > s->opt.max_connections - kept ||
+	       (u->uid != 0 && u->n > s->opt.max_connections_per_user);
+}
+
+/* `peer` is owned. */
 static void
-admit(struct http_server *s, int fd)
+admit(struct http_server *s, int fd, struct http_peer *peer)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct http_peer *peer;
-	struct user *u;
-	struct err err;
-	uint32_t uid;
+	struct user *u = user_of(s, peer);
 
-	peer = peer_new(fd, &err);
-	if (!peer) {
-		log_warn("%s; hung up", err.msg);
-		close(fd);
-		return;
-	}
-	uid = peer->uid;
-	u = user_of(s, uid);
 	u->n++;
 	s->n_connections++;
-	if (s->n_connections > s->opt.max_connections -
-				   (uid ? s->opt.max_connections / ROOT_SHARE : 0) ||
-	    (uid != 0 && u->n > s->opt.max_connections_per_user)) {
-		user_leave(s, uid);
+	if (too_many(s, u)) {
+		user_leave(s, peer);
 		free(peer);
-		turn_away(fd);
+		turn_away(s, fd);
 		return;
 	}
 	s->accepting = peer;
@@ -161,10 +185,48 @@ admit(struct http_server *s, int fd)
 		log_warn("a connection could not be added (%s); hung up",
 		    strerrordesc_np(errno));
 	if (s->accepting) { /* refused before on_connection() */
-		user_leave(s, uid);
-		free(s->accepting);
+		user_leave(s, peer);
+		free(peer);
 		s->accepting = NULL;
 	}
+}
+
+static void
+accepted(struct http_server *s, int fd, const struct sockaddr_storage *from, uint64_t tag)
+{
+	struct http_peer *peer;
+	struct err err;
+	int one = 1;
+
+	if (from->ss_family == AF_INET || from->ss_family == AF_INET6) {
+		peer = peer_of_address(from, tag);
+		/* a reply is one or two writes, and must not wait for the first one's acknowledgement */
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	} else {
+		peer = peer_of_socket(fd, &err);
+	}
+	if (!peer) {
+		log_warn("%s; hung up", err.msg);
+		close(fd);
+		return;
+	}
+	admit(s, fd, peer);
+}
+
+void
+http_server_adopt(struct http_server *s, int fd, uint64_t tag)
+{
+	struct sockaddr_storage from = {0};
+	socklen_t len = sizeof(from);
+	int flags = fcntl(fd, F_GETFL);
+
+	if (getpeername(fd, (struct sockaddr *)&from, &len) < 0 || flags < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		close(fd); /* it has hung up already */
+		return;
+	}
+	accepted(s, fd, &from, tag);
+	http_server_run_soon(s);
 }
 
 static void
@@ -173,11 +235,13 @@ on_listen(uv_poll_t *p, int status, int events)
 	struct http_server *s = p->data;
 
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd =
-		    accept4(s->opt.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage from = {0};
+		socklen_t len = sizeof(from);
+		int fd = accept4(s->opt.listen_fd, (struct sockaddr *)&from, &len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			admit(s, fd);
+			accepted(s, fd, &from, 0);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
@@ -309,15 +373,20 @@ start_handles(struct http_server *s)
 	uv_loop_t *uv = loop_uv(s->opt.loop);
 	int epoll_fd = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 
-	uv_poll_init(uv, &s->listen_poll, s->opt.listen_fd);
+	if (s->opt.listen_fd >= 0)
+		uv_poll_init(uv, &s->listen_poll, s->opt.listen_fd);
 	uv_poll_init(uv, &s->mhd_poll, epoll_fd);
 	uv_prepare_init(uv, &s->prepare);
 	uv_timer_init(uv, &s->timer);
 	uv_timer_init(uv, &s->sweep);
-	s->n_handles = 5;
+	s->n_handles = 4;
 	s->listen_poll.data = s->mhd_poll.data = s->prepare.data = s->timer.data =
 	    s->sweep.data = s;
-	uv_poll_start(&s->listen_poll, UV_READABLE, on_listen);
+	if (s->opt.listen_fd >= 0) {
+		s->listens = true;
+		s->n_handles++;
+		uv_poll_start(&s->listen_poll, UV_READABLE, on_listen);
+	}
 	uv_poll_start(&s->mhd_poll, UV_READABLE, on_mhd);
 	uv_prepare_start(&s->prepare, on_prepare);
 	uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -342,10 +411,15 @@ http_server_new(
 		s->opt.body_max = 64 << 10;
 	if (s->opt.backlog_max == 0)
 		s->opt.backlog_max = 1 << 20;
+	if (!s->opt.busy_body) {
+		s->opt.busy_type = "application/json";
+		s->opt.busy_body = busy_json;
+	}
 	s->mhd = start_mhd(s);
 	if (!s->mhd) {
 		err_errno(err, errno, "start the HTTP server");
-		close(opt->listen_fd);
+		if (opt->listen_fd >= 0)
+			close(opt->listen_fd);
 		free(s);
 		return -1;
 	}
@@ -386,7 +460,8 @@ http_server_close(struct http_server *s)
 		    req); /* nothing may be suspended in MHD_stop_daemon() */
 	MHD_stop_daemon(s->mhd);
 	assert(list_empty(&s->requests) && list_empty(&s->users));
-	uv_close((uv_handle_t *)&s->listen_poll, on_closed);
+	if (s->listens)
+		uv_close((uv_handle_t *)&s->listen_poll, on_closed);
 	uv_close((uv_handle_t *)&s->mhd_poll, on_closed);
 	uv_close((uv_handle_t *)&s->prepare, on_closed);
 	uv_close((uv_handle_t *)&s->timer, on_closed);

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/fetch.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <uv.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/xalloc.h"
+
+#define CONNECTIONS_MAX 64
+#define CONNECT_TIMEOUT_MS 3000
+#define TIMEOUT_MS 30000
+#define REPLY_MAX (16u << 20)
+#define HEADERS_BYTES_MAX (64u << 10)
+#define BODY_FIRST 4096
+
+struct fetcher {
+	CURLM *multi;
+	uv_loop_t *uv;	   /* borrowed */
+	uv_timer_t timer;  /* libcurl's */
+	uv_timer_t refuse; /* tells of requests that never began */
+	struct list under_way;
+	struct list refused;
+	bool closed;
+	int handles; /* still open */
+};
+
+struct fetch {
+	struct list link;
+	struct fetcher *f;
+	CURL *easy;
+	struct curl_slist *headers;
+	char *request_body; /* owned */
+	size_t request_len;
+	char *body; /* owned */
+	size_t len, cap, max;
+	size_t header_bytes;
+	bool too_large;
+	bool secret;
+	struct err refusal;
+	char where[160]; /* "https://host:port", for messages */
+	char why[CURL_ERROR_SIZE];
+	fetch_fn done;
+	void *arg;
+};
+
+/* One socket of libcurl's, watched. */
+struct watch {
+	uv_poll_t poll;
+	struct fetcher *f;
+	curl_socket_t fd;
+};
+
+static void
+free_wiped(void *p, size_t n, bool secret)
+{
+	if (p && secret)
+		explicit_bzero(p, n);
+	free(p);
+}
+
+/* Authorization and tokens are among them. What libcurl copied into its own buffers it frees as it is. */
+static void
+headers_free(struct curl_slist *list)
+{
+	for (struct curl_slist *h = list; h; h = h->next)
+		explicit_bzero(h->data, strlen(h->data));
+	curl_slist_free_all(list);
+}
+
+static void
+fetch_free(struct fetch *r)
+{
+	list_remove(&r->link);
+	if (r->easy) {
+		curl_multi_remove_handle(r->f->multi, r->easy);
+		curl_easy_cleanup(r->easy);
+	}
+	headers_free(r->headers);
+	free_wiped(r->request_body, r->request_len, r->secret);
+	free_wiped(r->body, r->cap, r->secret);
+	free(r);
+}
+
+/* ---- the reply ---- */
+
+/* By copying, since realloc() would leave a secret behind. */
+static void
+body_grow(struct fetch *r, size_t need)
+{
+	size_t cap = r->cap ? r->cap : BODY_FIRST;
+	char *body;
+
+	while (cap < need)
+		cap *= 2;
+	if (cap == r->cap)
+		return;
+	body = xmalloc(cap);
+	if (r->len)
+		memcpy(body, r->body, r->len);
+	free_wiped(r->body, r->cap, r->secret);
+	r->body = body;
+	r->cap = cap;
+}
+
+/* What is not taken whole ends the transfer (CURLOPT_WRITEFUNCTION). */
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	struct fetch *r = arg;
+
+	n *= size;
+	if (n > r->max - r->len) {
+		r->too_large = true;
+		return n == 0;
+	}
+	body_grow(r, r->len + n + 1);
+	memcpy(r->body + r->len, data, n);
+	r->len += n;
+	return n;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t n, void *arg)
+{
+	struct fetch *r = arg;
+
+	r->header_bytes += n * size;
+	r->too_large = r->too_large || r->header_bytes > HEADERS_BYTES_MAX;
+	return r->too_large ? 0 : n * size;
+}
+
+static const char *
+header(const struct fetch *r, const char *name)
+{
+	struct curl_header *h;
+
+	if (curl_easy_header(r->easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+		return NULL;
+	return h->value;
+}
+
+static int64_t
+date_of(const struct fetch *r)
+{
+	const char *text = header(r, "Date");
+	time_t at = text ? curl_getdate(text, NULL) : -1;
+
+	return at > 0 ? at : 0;
+}
+
+static int64_t
+retry_after_of(const struct fetch *r)
+{
+	curl_off_t s = 0;
+
+	if (!header(r, "Retry-After"))
+		return -1;
+	(void)curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &s);
+	return s > 0 ? s : 0;
+}
+
+static void
+succeed(struct fetch *r)
+{
+	struct fetch_reply reply = {
+	    .body_len = r->len,
+	    .content_type = header(r, "Content-Type") ?: "",
+	    .date_s = date_of(r),
+	    .etag = header(r, "ETag"),
+	    .retry_after_s = retry_after_of(r),
+	};
+	struct err err = {0};
+	long status = 0;
+	curl_off_t us = 0;
+
+	(void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(r->easy, CURLINFO_TOTAL_TIME_T, &us);
+	body_grow(r, r->len + 1);
+	r->body[r->len] = '\0';
+	reply.body = r->body;
+	reply.status = (int)status;
+	reply.duration_us = us;
+	r->done(r->arg, &reply, true, &err);
+}
+
+static void
+explain(const struct fetch *r, CURLcode rc, struct err *err)
+{
+	const char *why = r->why[0] ? r->why : curl_easy_strerror(rc);
+
+	if (r->too_large)
+		err_set(err, ERR_TOO_LARGE, "%s: its answer is over %zu bytes", r->where,
+		    r->header_bytes > HEADERS_BYTES_MAX ? (size_t)HEADERS_BYTES_MAX
+							: r->max);
+	else
+		err_set(err, rc == CURLE_URL_MALFORMAT ? ERR_INVALID : ERR_UNAVAILABLE,
+		    "%s: %s", r->where, why);
+}
+
+static void
+fail(struct fetch *r, CURLcode rc)
+{
+	struct err err;
+	long sent = 0;
+
+	explain(r, rc, &err);
+	(void)curl_easy_getinfo(r->easy, CURLINFO_REQUEST_SIZE, &sent);
+	r->done(r->arg, NULL, sent > 0, &err);
+}
+
+/* The callback may start and cancel others, and close the fetcher, which is freed later, by the loop. */
+static void
+drain(struct fetcher *f)
+{
+	CURLMsg *m;
+	int left;
+
+	while (!f->closed && (m = curl_multi_info_read(f->multi, &left))) {
+		CURLcode rc = m->data.result;
+		struct fetch *r;
+
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
+		list_remove(&r->link);
+		if (rc == CURLE_OK)
+			succeed(r);
+		else
+			fail(r, rc);
+		fetch_free(r);
+	}
+}
+
+/* ---- libcurl's sockets and time, on libuv ---- */
+
+static void
+on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct watch *w = poll->data;
+	struct fetcher *f = w->f;
+	int running, flags = 0;
+
+	if (status < 0)
+		flags = CURL_CSELECT_ERR;
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	curl_multi_socket_action(f->multi, w->fd, flags, &running);
+	drain(f);
+}
+
+static void
+on_watch_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+static struct watch *
+watch_new(struct fetcher *f, curl_socket_t fd)
+{
+	struct watch *w = xnew(struct watch);
+
+	w->f = f;
+	w->fd = fd;
+	w->poll.data = w;
+	if (uv_poll_init(f->uv, &w->poll, fd) != 0) { /* a descriptor epoll refuses */
+		free(w);
+		return NULL;
+	}
+	curl_multi_assign(f->multi, fd, w);
+	return w;
+}
+
+/* CURLMOPT_SOCKETFUNCTION */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	struct fetcher *f = arg;
+	struct watch *w = socket_arg;
+	int events = 0;
+
+	if (what == CURL_POLL_REMOVE) {
+		if (w)
+			uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+		curl_multi_assign(f->multi, fd, NULL);
+		return 0;
+	}
+	if (!w && !(w = watch_new(f, fd)))
+		return -1;
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	uv_poll_start(&w->poll, events, on_poll);
+	return 0;
+}
+
+static void
+on_timer(uv_timer_t *t)
+{
+	struct fetcher *f = t->data;
+	int running;
+
+	curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	drain(f);
+}
+
+/* CURLMOPT_TIMERFUNCTION: libcurl may not be called from here. */
+static int
+on_timeout_set(CURLM *multi, long ms, void *arg)
+{
+	struct fetcher *f = arg;
+
+	if (f->closed)
+		return 0;
+	if (ms < 0)
+		uv_timer_stop(&f->timer);
+	else
+		uv_timer_start(&f->timer, on_timer, (uint64_t)ms, 0);
+	return 0;
+}
+
+/* ---- the fetcher ---- */
+
+static void
+on_refused(uv_timer_t *t)
+{
+	struct fetcher *f = t->data;
+
+	while (!f->closed && !list_empty(&f->refused)) {
+		struct fetch *r = list_entry(f->refused.next, struct fetch, link);
+
+		list_remove(&r->link);
+		r->done(r->arg, NULL, false, &r->refusal);
+		fetch_free(r);
+	}
+}
+
+struct fetcher *
+fetcher_new(struct uv_loop_s *uv, int connections_max)
+{
+	struct fetcher *f = xnew(struct fetcher);
+	long max = connections_max > 0 ? connections_max : CONNECTIONS_MAX;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(f->multi = curl_multi_init())) {
+		log_error("libcurl cannot be started: out of memory?");
+		abort();
+	}
+	f->uv = uv;
+	list_init(&f->under_way);
+	list_init(&f->refused);
+	uv_timer_init(uv, &f->timer);
+	uv_timer_init(uv, &f->refuse);
+	f->timer.data = f->refuse.data = f;
+	f->handles = 2;
+	curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f);
+	curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
+	curl_multi_setopt(f->multi, CURLMOPT_TIMERDATA, f);
+	curl_multi_setopt(f->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, max);
+	curl_multi_setopt(f->multi, CURLMOPT_MAXCONNECTS, max);
+	return f;
+}
+
+static void
+cancel_all(struct list *requests)
+{
+	while (!list_empty(requests)) {
+		struct fetch *r = list_entry(requests->next, struct fetch, link);
+		struct err err;
+
+		list_remove(&r->link);
+		err_set(&err, ERR_CANCELLED, "%s: given up, for the program ends", r->where);
+		r->done(r->arg, NULL, true, &err);
+		fetch_free(r);
+	}
+}
+
+static void
+on_handle_closed(uv_handle_t *h)
+{
+	struct fetcher *f = h->data;
+
+	if (--f->handles == 0)
+		free(f);
+}
+
+void
+fetcher_close(struct fetcher *f)
+{
+	if (!f)
+		return;
+	f->closed = true;
+	cancel_all(&f->under_way);
+	cancel_all(&f->refused);
+	curl_multi_cleanup(f->multi);
+	curl_global_cleanup();
+	uv_close((uv_handle_t *)&f->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&f->refuse, on_handle_closed);
+}
+
+/* ---- a request ---- */
+
+/* Also the place where messages get the URL from: without user, path and query, which may be secret. */
+static int
+check_url(struct fetch *r, const char *url, struct err *err)
+{
+	CURLU *u = curl_url();
+	char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL;
+	CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, 0);
+	int result = -1;
+
+	if (rc != CURLUE_OK || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    curl_url_get(u, CURLUPART_HOST, &host, 0))
+		err_set(err, ERR_INVALID, "URL: %s", curl_url_strerror(rc));
+	else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+		err_set(err, ERR_INVALID, "URL: %.20s is neither http nor https", scheme);
+	else if (!curl_url_get(u, CURLUPART_USER, &user, 0))
+		err_set(err, ERR_INVALID, "URL of %.100s: it has a user name", host);
+	else
+		result = 0;
+	if (result == 0) {
+		bool has_port = !curl_url_get(u, CURLUPART_PORT, &port, 0);
+
+		(void)snprintf(r->where, sizeof(r->where), "%s://%.120s%s%s", scheme, host,
+		    has_port ? ":" : "", has_port ? port : "");
+	}
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_free(user);
+	curl_url_cleanup(u);
+	return result;
+}
+
+static int
+add_header(struct fetch *r, const char *name, const char *value, struct err *err)
+{
+	/* libcurl's way to send a header that is empty */
+	AUTO_FREE char *line = *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
+	struct curl_slist *list;
+
+	if (strpbrk(line, "\r\n"))
+		return err_set(err, ERR_INVALID, "%s: the header %.40s has a line break",
+		    r->where, name);
+	list = curl_slist_append(r->headers, line);
+	explicit_bzero(line, strlen(line));
+	if (!list)
+		abort();
+	r->headers = list;
+	return 0;
+}
+
+static int
+add_headers(struct fetch *r, const struct fetch_request *req, struct err *err)
+{
+	bool typed = false;
+
+	for (int i = 0; i < req->n_headers; i++) {
+		const struct fetch_header *h = &req->headers[i];
+
+		typed = typed || strcasecmp(h->name, "Content-Type") == 0;
+		if (add_header(r, h->name, h->value, err) < 0)
+			return -1;
+	}
+	/* libcurl would call every body a form, and the lack of one, too */
+	if (!typed && !(r->headers = curl_slist_append(r->headers, "Content-Type:")))
+		abort();
+	return 0;
+}
+
+static void
+set_body(struct fetch *r, const struct fetch_request *req)
+{
+	r->request_len = req->body ? req->body_len : 0;
+	r->request_body = xmalloc(r->request_len + 1);
+	if (r->request_len)
+		memcpy(r->request_body, req->body, r->request_len);
+	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->request_len);
+	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->request_body);
+	curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, req->method);
+}
+
+static long
+or_default(int value, long otherwise)
+{
+	return value > 0 ? value : otherwise;
+}
+
+static void
+set_options(struct fetch *r, const struct fetch_request *req)
+{
+	CURL *e = r->easy;
+
+	curl_easy_setopt(e, CURLOPT_PRIVATE, r);
+	curl_easy_setopt(e, CURLOPT_URL, req->url);
+	curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* it may have been signed */
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "hearth/" HEARTH_VERSION);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, r->headers);
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+	    or_default(req->connect_timeout_ms, CONNECT_TIMEOUT_MS));
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, or_default(req->timeout_ms, TIMEOUT_MS));
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, r);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, r);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, r->why);
+	if (req->no_proxy)
+		curl_easy_setopt(e, CURLOPT_PROXY, "");
+	if (req->once)
+		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+	if (strcmp(req->method, "GET") != 0)
+		set_body(r, req);
+}
+
+static int
+begin(struct fetch *r, const struct fetch_request *req, struct err *err)
+{
+	CURLMcode rc;
+
+	if (check_url(r, req->url, err) < 0 || add_headers(r, req, err) < 0)
+		return -1;
+	r->easy = curl_easy_init();
+	if (!r->easy)
+		abort();
+	set_options(r, req);
+	rc = curl_multi_add_handle(r->f->multi, r->easy);
+	if (rc != CURLM_OK)
+		return err_set(err, ERR_INTERNAL, "%s: %s", r->where, curl_multi_strerror(rc));
+	return 0;
+}
+
+struct fetch *
+fetch_start(
+    struct fetcher *f, const struct fetch_request *req, fetch_fn done, void *arg)
+{
+	struct fetch *r = xnew(struct fetch);
+
+	assert(!f->closed);
+	r->f = f;
+	r->done = done;
+	r->arg = arg;
+	r->secret = req->secret;
+	r->max = req->reply_max ? req->reply_max : REPLY_MAX;
+	list_init(&r->link);
+	if (begin(r, req, &r->refusal) == 0) {
+		list_push_back(&f->under_way, &r->link);
+	} else {
+		list_push_back(&f->refused, &r->link);
+		uv_timer_start(&f->refuse, on_refused, 0, 0);
+	}
+	return r;
+}
+
+void
+fetch_cancel(struct fetch *r)
+{
+	fetch_free(r);
+}
