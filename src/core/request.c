@@ -255,8 +255,9 @@ find_now(void *arg)
 	struct find *f = arg;
 	struct core *c = f->core;
 	struct creservation *r = map_get(&c->reservations, f->key), *hit = NULL;
-	struct store_query q = {
-	    .kind = QUERY_RESERVATION, .uid = STORE_ANY_UID, .limit = 50};
+	struct store_query q = {.kind = QUERY_RESERVATION,
+	    .uid = f->who.operator_ ? STORE_ANY_UID : f->who.uid,
+	    .limit = 50};
 	char own[160];
 	int names = 0, prefixes = 0;
 

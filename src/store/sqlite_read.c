@@ -25,7 +25,7 @@ static const struct {
 	"WHERE \"group\" = ?1 AND ?3 IN (uid, 4294967295) ORDER BY n"},
     [QUERY_RESERVATION] = {TABLE_RESERVATIONS,
 	"WHERE (" BY_KEY ") OR name = ?1"
-	" ORDER BY id = ?1 DESC, name = ?1 DESC, n DESC LIMIT ?5"},
+	" ORDER BY id = ?1 DESC, uid = ?3 DESC, name = ?1 DESC, n DESC LIMIT ?5"},
     [QUERY_REQUEST] = {TABLE_RESERVATIONS, "WHERE uid = ?3 AND request_id = ?1"},
     [QUERY_MACHINES] = {TABLE_MACHINES,
 	"WHERE " BY_KEY " ORDER BY id = ?1 DESC, n DESC LIMIT ?5"},

@@ -60,10 +60,10 @@ void store_tx_meta(struct store_tx *tx, const char *key, const char *value);
 
 enum store_query_kind {
 	QUERY_RESERVATIONS, /* ended ones too, newest first; uid or STORE_ANY_UID; at most `limit` */
-	QUERY_GROUP,	   /* `key` = group's id, of `uid`; in order */
-	QUERY_RESERVATION, /* `key` is an id, a name or a prefix of an id; at most `limit` */
-	QUERY_REQUEST,	   /* `uid`, `key` = request_id: 0 or 1 */
-	QUERY_MACHINES,	   /* `key` as above; ended ones too */
+	QUERY_GROUP, /* `key` = group's id, of `uid`; in order */
+	QUERY_RESERVATION, /* `key` is an id, a name or a prefix of an id; `uid`'s before others'; at most `limit` */
+	QUERY_REQUEST,	/* `uid`, `key` = request_id: 0 or 1 */
+	QUERY_MACHINES, /* `key` as above; ended ones too */
 	QUERY_STEPS,  /* `key` = subject's id, in order of id; `key2` likewise or NULL */
 	QUERY_EVENTS, /* seq > `since`, ascending, at most `limit` */
 };

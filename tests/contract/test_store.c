@@ -585,6 +585,30 @@ test_query_lists(void **state)
 	    "r-000000000003");
 }
 
+/* One's own come before others', however many of those are newer. */
+static void
+test_query_own_first(void **state)
+{
+	struct store_query q = {
+	    .kind = QUERY_RESERVATION, .uid = 7, .key = "work", .limit = 2};
+	struct seen s;
+
+	for (int i = 0; i < 4; i++) {
+		char id[16];
+
+		(void)snprintf(id, sizeof(id), "r-%012d", i);
+		struct reservation r = sample_reservation(id, "work");
+		r.state = RESERVATION_ENDED;
+		r.uid = i == 1 ? 7 : 8;
+		assert_int_equal(put_reservation(&r, NULL), ERR_NONE);
+	}
+	store_fixture_query(&fx, &q, look, &s);
+	assert_ids(&s, "r-000000000001", "r-000000000003", NULL);
+	q.uid = STORE_ANY_UID;
+	store_fixture_query(&fx, &q, look, &s);
+	assert_ids(&s, "r-000000000003", "r-000000000002", NULL);
+}
+
 static void
 test_query_request(void **state)
 {
@@ -864,6 +888,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_close_finishes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_query_by_key, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_query_lists, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_query_own_first, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_query_request, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_query_machines_steps_events, setup, teardown),

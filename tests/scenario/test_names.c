@@ -80,6 +80,27 @@ names_are_unique_while_they_live(void **state)
 	assert_int_equal(a.err.code, ERR_INVALID);
 }
 
+/* However many others had one of that name since. */
+static void
+own_name_is_found_among_many(void **state)
+{
+	struct id mine, bobs;
+
+	full();
+	mine = named(&alice, "box");
+	world_cancel(&w, &alice, "box", &a);
+	for (int i = 0; i < 60; i++) {
+		bobs = named(&bob, "box");
+		world_cancel(&w, &bob, "box", &a);
+		world_run(&w, 1500);
+	}
+	world_get(&w, &alice, "box", 0, &a);
+	assert_int_equal(a.err.code, ERR_NONE);
+	assert_string_equal(a.r[0].id.s, mine.s);
+	world_get(&w, &root, "box", 0, &a); /* operators: whoever's, the newest */
+	assert_string_equal(a.r[0].id.s, bobs.s);
+}
+
 /* The name is free as soon as the cancel is answered, long before the machine is gone. */
 static void
 a_name_is_free_at_once(void **state)
@@ -315,6 +336,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(names_are_unique_while_they_live),
+	    TEST(own_name_is_found_among_many),
 	    TEST(a_name_is_free_at_once),
 	    TEST(ambiguous_prefix),
 	    TEST(prefixes),
