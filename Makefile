@@ -2,12 +2,13 @@
 # The front door. Meson and ninja do the work; `make` alone builds.
 
 .DEFAULT_GOAL := build
-.PHONY: build quickstart stop purge test soak bench lint fmt fuzz deps install clean help
+.PHONY: build quickstart quickstart-ec2 stop purge test soak bench lint fmt fuzz deps install clean help
 
 help:
 	@echo 'make              build'
 	@echo 'make quickstart   as root: install what is needed, build, start, reserve a machine, log in'
-	@echo 'make stop         as root: end what quickstart started (make purge: remove its files, too)'
+	@echo 'make quickstart-ec2  the same by EC2 API: hearth-ec2 on this host, and a hearthd that knows nothing else'
+	@echo 'make stop         as root: end what a quickstart started (make purge: remove its files, too)'
 	@echo 'make test         a seeded sample of all tests, at most 15 minutes; as root: with real machines'
 	@echo 'make soak         all of the tests, as long as it takes'
 	@echo 'make bench        measure'
@@ -24,6 +25,9 @@ deps:
 
 quickstart:
 	@tools/quickstart.sh
+
+quickstart-ec2:
+	@tools/quickstart.sh --ec2
 
 stop:
 	@tools/stop.sh

@@ -1,11 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# From a fresh clone to a shell in a machine: installs, builds, starts hearthd, waits until the pool is full,
-# reserves a machine and logs in. Everything is left running; stop.sh ends it. A second run takes seconds.
+# quickstart.sh [--ec2]: from a fresh clone to a shell in a machine: installs, builds, starts hearthd, waits until the pool
+# is full, reserves a machine and logs in. With --ec2 the machines come by EC2's API: a hearth-ec2 is started, too, and a
+# hearthd of its own that knows nothing else. Everything is left running; stop.sh ends it. A second run takes seconds.
 . "$(dirname "$0")/lib.sh"
 
-need_root quickstart
+ec2=false
+target=quickstart
+if [ "${1:-}" = --ec2 ]; then
+	ec2=true target=quickstart-ec2 CONFIG=$ON_EC2_CONFIG LOG=$ON_EC2_LOG
+fi
+need_root $target
 hearth=$build/src/cli/hearth
 name=hello
 
@@ -23,79 +29,62 @@ value()
 	    head -n 1 | sed 's/\\"/"/g; s/\\\\/\\/g'
 }
 
-make_user()
-{
-	[ "$(setting user)" = hearth ] && ! getent passwd hearth >/dev/null || return 0
-	useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin \
-	    --comment 'hearth daemon' hearth
-	say 'made the system user hearth, whom hearthd serves as'
-}
-
-make_config()
-{
-	[ -e "$CONFIG" ] && return 0
-	mkdir -p "$(dirname "$CONFIG")"
-	cp contrib/hearth.yaml "$CONFIG"
-	say "wrote $CONFIG"
-}
-
-# Runs and is the program that was just built.
-is_current()
-{
-	pid=$(cat "$runtime/hearthd.pid" 2>/dev/null) || return 1
-	[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(realpath "$build/src/daemon/hearthd")" ]
-}
-
-is_ours()
-{
-	pid=$(cat "$runtime/hearthd.pid" 2>/dev/null) || return 1
-	[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = hearthd ]
-}
-
+# answers: hearthd does; there is no better sign of its health than an answer.
 answers()
 {
 	"$hearth" --socket "$socket" pool list >/dev/null 2>&1
 }
 
+# Any reply: an unsigned request is answered with an error.
+ec2_answers()
+{
+	bash -c 'exec 3<>"/dev/tcp/${1%:*}/${1##*:}" && printf "GET / HTTP/1.0\r\n\r\n" >&3 && IFS= read -r -t 5 line <&3' \
+	    bash "$listen" 2>/dev/null
+}
+
+# start DAEMON CONFIG RUNTIME LOG ANSWERS: in the background, unless it runs as it was just built; ANSWERS says whether
+# it serves.
 start()
 {
-	if is_current && answers; then
-		say "hearthd runs already (pid $pid)"
-		kill -HUP "$pid"
+	if pid=$(daemon_pid "$1" "$3"); then
+		if [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(realpath "$(binary "$1")")" ] && $5; then
+			say "$1 runs already (pid $pid)"
+			[ "$1" != hearthd ] || kill -HUP "$pid"
+			return 0
+		fi
+		say "replacing the running $1 (pid $pid); its machines stay"
+		end_daemon "$1" "$3" || die "the old $1 (pid $pid) does not end; see $4"
+	elif $5; then
+		say "another $1 answers there: using that one"
 		return 0
 	fi
-	if is_ours; then
-		say "replacing the running hearthd (pid $pid); its machines stay"
-		kill "$pid"
-		gone "$pid" || die "the old hearthd (pid $pid) does not end; see $LOG"
-	elif answers; then
-		say "another hearthd answers at $socket: using that one"
-		return 0
-	fi
-	mkdir -p "$runtime"
-	setsid "$build"/src/daemon/hearthd --config "$CONFIG" </dev/null >>"$LOG" 2>&1 &
+	mkdir -p "$3"
+	setsid "$(binary "$1")" --config "$2" </dev/null >>"$4" 2>&1 &
 	pid=$!
-	echo "$pid" >"$runtime/hearthd.pid"
+	echo "$pid" >"$3/$1.pid"
 	for _ in $(seq 200); do
-		if answers; then
-			say "hearthd runs (pid $pid), log in $LOG"
+		if $5; then
+			say "$1 runs (pid $pid), log in $4"
 			return 0
 		fi
 		kill -0 "$pid" 2>/dev/null || break
 		sleep 0.1
 	done
-	rm -f "$runtime/hearthd.pid"
-	die "hearthd did not start: $(tail -n 1 "$LOG")"
+	rm -f "$3/$1.pid"
+	die "$1 did not start: $(tail -n 1 "$4")"
 }
 
-gone()
+# The endpoint, and its keys into the environment of the hearthd that is started next: not into a command line.
+start_ec2()
 {
-	for _ in $(seq 100); do
-		[ "$(cat "/proc/$1/comm" 2>/dev/null)" = hearthd ] || return 0
-		grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null && return 0
-		sleep 0.1
-	done
-	return 1
+	make_ec2_config
+	"$(binary hearth-ec2)" --config "$EC2_CONFIG" --check >/dev/null || exit 1
+	[ "$(setting hearth-ec2 "$EC2_CONFIG" user)" != hearth ] || make_user
+	listen=$(setting hearth-ec2 "$EC2_CONFIG" listen)
+	start hearth-ec2 "$EC2_CONFIG" "$(setting hearth-ec2 "$EC2_CONFIG" runtime)" "$EC2_LOG" ec2_answers
+	AWS_ACCESS_KEY_ID=$(sed -n 's/.*access_key_id: *\([^,} ]*\).*/\1/p' "$EC2_CONFIG" | head -n 1)
+	AWS_SECRET_ACCESS_KEY=$(sed -n 's/.*secret_access_key: *\([^,} ]*\).*/\1/p' "$EC2_CONFIG" | head -n 1)
+	export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 }
 
 # bar PERCENT TEXT
@@ -153,12 +142,17 @@ tools/build.sh "$build"
 say "built: $build/src/daemon/hearthd, $hearth"
 
 step '3. Start'
-make_config
-"$build"/src/daemon/hearthd --config "$CONFIG" --check >/dev/null || exit 1
-socket=$(setting socket)
-runtime=$(setting runtime)
-make_user
-start
+if $ec2; then
+	start_ec2
+	make_config "$CONFIG" hearth-on-ec2.yaml
+else
+	make_config "$CONFIG" hearth.yaml
+fi
+"$(binary hearthd)" --config "$CONFIG" --check >/dev/null || exit 1
+socket=$(setting hearthd "$CONFIG" socket)
+runtime=$(setting hearthd "$CONFIG" runtime)
+[ "$(setting hearthd "$CONFIG" user)" != hearth ] || make_user
+start hearthd "$CONFIG" "$runtime" "$LOG" answers
 
 step '4. Fill the pool'
 fill
@@ -180,4 +174,8 @@ flag=
 say "  $hearth$flag ssh $name"
 say "  $hearth$flag run -- sh -c 'sudo apt-get install -y cowsay && /usr/games/cowsay hearth'"
 say "  $hearth$flag list"
+if $ec2; then
+	say "and, with the keys of $EC2_CONFIG in the environment and awscli installed:"
+	say "  aws --endpoint-url http://$listen --region us-east-1 ec2 describe-instances"
+fi
 say "and 'sudo make stop' when you have seen enough."

@@ -122,7 +122,10 @@ def endpoints():
     """endpoints(...) makes an Endpoint (see ec2.py) that is closed at the test's end, whatever happens."""
     pytest.importorskip("boto3", reason="needs python3-boto3")
     from ec2 import Endpoint
+    from hearth import program
 
+    if not os.path.exists(program("hearth-ec2")):
+        pytest.skip("hearth-ec2 is not built")
     made = []
 
     def make(*args, **kwargs):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: what README.md says works as it says: `make quickstart` and `make stop`, then each line of its session, as a
-newcomer would type them; and nothing of it is left behind."""
+"""Goal: what README.md says works as it says: `make quickstart`, `make quickstart-ec2` and `make stop`, then each line of its
+session, as a newcomer would type them; and nothing of it is left behind."""
 
+import json
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import tempfile
 
 import pytest
 
+from ec2 import free_port
 from hearth import TOP, build_dir, program, wait_for
 
 README = (TOP / "README.md").read_text()
@@ -57,31 +59,52 @@ def left_behind(before, ours):
     return [f"{k}: {line}" for k in more for line in more[k] if alone or any(mark in line for mark in ours)]
 
 
-@pytest.fixture
-def place():
-    """A quickstart's files in a directory of their own, so that an installation is not touched; the image is the
-    tests' cached one, as in a second quickstart."""
+def place_image(state):
+    """The tests' cached one, as in a second quickstart."""
     from image_cache import image
 
-    d = pathlib.Path(tempfile.mkdtemp(prefix="hearth-readme-", dir="/tmp"))
-    d.chmod(0o755)
-    (d / "home").mkdir(mode=0o700)
-    state = d / "state"
     version = state / "images/debian/20260101T000000Z"
     version.parent.mkdir(parents=True)
     if subprocess.run(["cp", "-al", image(), str(version)], capture_output=True).returncode != 0:
         shutil.rmtree(version, ignore_errors=True)
         subprocess.run(["cp", "-a", image(), str(version)], check=True)
     (version.parent / "current").symlink_to(version.name)
-    sample = (TOP / "contrib/hearth.yaml").read_text()
-    sample = sample.replace("/var/lib/hearth ", f"{state} ").replace("/run/hearth/", f"{d}/run/")
-    # a user that is there: quickstart would make the default one, on the host
-    (d / "hearth.yaml").write_text(sample.replace("10.213.0.0/16", "10.79.0.0/16") + "user: nobody\n")
+
+
+def write_config(path, sample, *changes):
+    """The sample as it is shipped, but in the test's directory, on its network, and for a user that is there:
+    quickstart would make the default one, on the host."""
+    text = (TOP / "contrib" / sample).read_text()
+    for old, new in changes:
+        assert old in text, (sample, old)
+        text = text.replace(old, new)
+    path.write_text(text + "user: nobody\n")
+    path.chmod(0o600)
+
+
+@pytest.fixture
+def place():
+    """A quickstart's files in a directory of their own, so that an installation is not touched."""
+    d = pathlib.Path(tempfile.mkdtemp(prefix="hearth-readme-", dir="/tmp"))
+    d.chmod(0o755)
+    (d / "home").mkdir(mode=0o700)
+    (d / "home/.ssh").mkdir(mode=0o700)
+    (d / "home/.ssh/config").touch(mode=0o600)
+    state = d / "state"
+    write_config(d / "hearth.yaml", "hearth.yaml", ("/var/lib/hearth ", f"{state} "), ("/run/hearth/", f"{d}/run/"),
+                 ("10.213.0.0/16", "10.79.0.0/16"))
+    port = free_port()
+    write_config(d / "ec2.yaml", "hearth-ec2.yaml", ("/var/lib/hearth-ec2", f"{d}/ec2-state\nruntime: {d}/ec2-run"), (":4566", f":{port}"),
+                 ("10.214.0.0/16", "10.78.0.0/16\nuid_base: 400000000"), (": secret}", ": secret-of-the-test}"))
+    write_config(d / "on-ec2.yaml", "hearth-on-ec2.yaml", ("/var/lib/hearth-on-ec2", f"{d}/on-state"), ("/run/hearth-on-ec2/", f"{d}/run/"),
+                 (":4566", f":{port}"))
     path = f"{d}/bin:{os.environ['PATH']}"
     env = {**os.environ, "HEARTH_BUILD": str(build_dir()), "HEARTH_CONFIG": f"{d}/hearth.yaml", "PATH": path,
-           "HEARTH_LOG": f"{d}/log", "HEARTH_SOCKET": f"{d}/run/hearth.sock", "HOME": f"{d}/home"}
-    for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER", "XDG_STATE_HOME"):
-        env.pop(name, None)
+           "HEARTH_LOG": f"{d}/log", "HEARTH_SOCKET": f"{d}/run/hearth.sock", "HOME": f"{d}/home",
+           "HEARTH_EC2_CONFIG": f"{d}/ec2.yaml", "HEARTH_EC2_LOG": f"{d}/ec2.log",
+           "HEARTH_ON_EC2_CONFIG": f"{d}/on-ec2.yaml", "HEARTH_ON_EC2_LOG": f"{d}/on-ec2.log"}
+    for name in [n for n in env if n.startswith("AWS_") or n in ("SUDO_UID", "SUDO_GID", "SUDO_USER", "XDG_STATE_HOME")]:
+        env.pop(name)
     (d / "bin").mkdir()
     (d / "bin/hearth").symlink_to(build_dir() / "src/cli/hearth")
     # ssh finds its configuration by the account's home, not by $HOME
@@ -92,8 +115,9 @@ def place():
     finally:
         subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120)
         # where that is what does not work
-        subprocess.run([program("hearth-launcher"), "--teardown", "--state", str(state), "--runtime", f"{d}/run"],
-                       capture_output=True, timeout=120)
+        for s, r in (("state", "run"), ("ec2-state", "ec2-run")):
+            subprocess.run([program("hearth-launcher"), "--teardown", "--state", f"{d}/{s}", "--runtime", f"{d}/{r}"],
+                           capture_output=True, timeout=120)
         shutil.rmtree(d, ignore_errors=True)
 
 
@@ -108,8 +132,7 @@ def make(target, env):
 @pytest.mark.seconds(600)
 def test_quickstart_session_and_stop(place):
     d, env = place
-    (d / "home/.ssh").mkdir(mode=0o700)
-    (d / "home/.ssh/config").touch(mode=0o600)
+    place_image(d / "state")
     before = host()
 
     out = make("quickstart", env)
@@ -139,10 +162,48 @@ def test_quickstart_session_and_stop(place):
     make("stop", env)
 
 
+@pytest.mark.root
+@pytest.mark.seconds(600)
+def test_quickstart_ec2_and_stop(place):
+    """The endpoint, hearthd on it, a pool of two, a reservation, a login with strict host keys, the trace; once more, quick; then
+    nothing is left."""
+    d, env = place
+    if not os.path.exists(program("hearth-ec2")):
+        pytest.skip("hearth-ec2 is not built")
+    place_image(d / "ec2-state")
+    before = host()
+
+    out = make("quickstart-ec2", env)
+    assert "I am ec2-user on " in out and "and root if I want" in out, out
+    assert "StrictHostKeyChecking=yes" in out or "StrictHostKeyChecking yes" in out, out
+    assert "2 machines are ready" in out and "warm" in out.split("6. What happened")[1], out
+
+    again = make("quickstart-ec2", env)
+    assert "hearthd runs already" in again and "hearth-ec2 runs already" in again and "I am ec2-user on " in again, again
+
+    secrets = "secret-of-the-test"
+    assert not [p for p in processes() if secrets in p], "a secret in a command line"
+    for log in ("ec2.log", "on-ec2.log"):
+        assert secrets not in (d / log).read_text(), log
+    listed = subprocess.run(["hearth", "--json", "machine", "list"], env=env, capture_output=True, text=True, timeout=60)
+    machines = json.loads(listed.stdout)
+    assert machines and all(m["provider_ref"].startswith("i-") for m in machines), machines
+    audit = subprocess.run(["hearth", "audit"], env=env, capture_output=True, text=True, timeout=60)
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+    ours = [str(d), "10.78.", "hth0a4e", *(p.name for p in (d / "ec2-state/machines").iterdir())]
+    assert any("hth0a4e" in i for i in host()["interface"]), "nothing was there to leave behind"
+    out = make("stop", env)
+    assert "every machine has ended" in out
+    wait_for(lambda: not left_behind(before, ours), 10, message=lambda: "\n".join(left_behind(before, ours)))
+    assert not (d / "run").exists() and not (d / "ec2-run").exists()
+    make("stop", env)
+
+
 def test_every_target_that_is_documented_exists():
     text = README + (TOP / "CONTRIBUTING.md").read_text()
     known = set(re.search(r"\.PHONY: (.*)", (TOP / "Makefile").read_text())[1].split())
-    words = {w for t in re.findall(r"^    (?:sudo )?make ([a-z ]*[a-z])", text, re.M) for w in t.split()}
+    words = {w for t in re.findall(r"^    (?:sudo )?make ([a-z0-9 -]*[a-z0-9])", text, re.M) for w in t.split()}
     assert words and words <= known, words - known
     for script in re.findall(r"@(?:HEARTH_SOAK=1 )?(tools/\S+)", (TOP / "Makefile").read_text()):
         assert os.access(TOP / script, os.X_OK), script
