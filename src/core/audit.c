@@ -89,7 +89,8 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 	}
 	while ((m = map_next(&a->core->machines, &at)))
 		if (m->pool->provider == pr &&
-		    (m->m.state == MACHINE_READY || m->m.state == MACHINE_CLAIMED) &&
+		    (m->m.state == MACHINE_READY || m->m.state == MACHINE_CLAIMED ||
+			machine_at_rest(m)) &&
 		    !busy(m) && !map_get(&there, m->m.id.s))
 			note(a, pr, m->m.provider_ref ? m->m.provider_ref : m->m.id.s,
 			    m->m.id.s, true);

@@ -163,6 +163,22 @@ sign_ahead(struct creservation *r, struct id machine, int64_t expires_at)
 		log_debug("certificate: %s; the step says so again", err.msg);
 }
 
+/* Who waited in line was not served warm, whichever machine it is; cold, unless that was started from its tier
+   meanwhile. */
+static enum path
+path_by(const struct creservation *r, const struct cmachine *m)
+{
+	bool waited = r->r.created_at <= m->m.ready_at;
+
+	if (r->r.path == PATH_NONE && r->launching != m && !(m->for_miss && waited))
+		return PATH_WARM;
+	if (m->for_miss && waited)
+		return m->m.tier == TIER_STOPPED      ? PATH_STOPPED
+		       : m->m.tier == TIER_HIBERNATED ? PATH_HIBERNATED
+						      : PATH_COLD;
+	return PATH_COLD;
+}
+
 void
 claim_start(struct creservation *r, struct cmachine *m)
 {
@@ -179,15 +195,14 @@ claim_start(struct creservation *r, struct cmachine *m)
 	mrow.claimed_at = now;
 	store_tx_machine_if(w->tx, &mrow, MACHINE_READY);
 
-	if (row.path == PATH_NONE)
-		row.path = r->launching == m ? PATH_COLD : PATH_WARM;
+	row.path = path_by(r, m);
 	row.machine = m->m.id;
 	row.state = RESERVATION_ACTIVE;
 	if (!row.expires_at)
 		row.expires_at = now + row.hold_ms;
 	if (!row.ready_at)
 		row.ready_at = now;
-	row.usd_per_hour = machine_cost(r->pool, 0, 3600000);
+	row.usd_per_hour = machine_cost(r->pool, false, 0, 3600000);
 	store_tx_reservation(w->tx, &row);
 	plan_run_prepare(r->run, HOLD_STEP_CLAIM, w->tx);
 	plan_run_prepare(r->run, HOLD_STEP_DEADLINE, w->tx);

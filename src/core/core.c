@@ -77,6 +77,7 @@ core_add_provider(struct core *c, const char *name, struct provider *p)
 			pr->p = p;
 			pr->usd_per_hour = p->usd_per_hour;
 			pr->sees_death = p->sees_death;
+			pr->seen_within_ms = p->seen_within_ms;
 			return;
 		}
 }
@@ -240,7 +241,7 @@ list_machines(void *arg)
 
 	list_for_each (p, &c->pools, in_core) {
 		struct list *lists[] = {&p->claimed, &p->claiming, &p->ready,
-		    &p->launching, &p->ending, &p->failed};
+		    &p->launching, &p->stopped, &p->ending, &p->failed};
 
 		for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 			list_for_each (m, lists[i], in_pool)

@@ -39,8 +39,9 @@ struct cprovider {
 	struct provider *p;  /* owned */
 	double usd_per_hour; /* its own, which views need longer than it lives */
 	bool sees_death;
-	bool listed;	   /* the start's inventory has come */
-	struct timer look; /* next inventory */
+	int seen_within_ms; /* 0: the default */
+	bool listed;	    /* the start's inventory has come */
+	struct timer look;  /* next inventory */
 	struct map
 	    strays; /* ref → struct stray: seen in the last inventory, not ours by the ledger */
 };
@@ -55,14 +56,18 @@ struct cmachine {
 	struct plan_run *run;		  /* owned reference; NULL: at rest */
 	int64_t born_ms;
 	int64_t last_seen_ms;
-	int sessions;	 /* -1: not known */
-	bool gone;	 /* sighted GONE: nothing is left to undo */
-	bool seen_ready; /* sighted READY, maybe before `launch` answered */
+	int sessions;	   /* -1: not known */
+	bool gone;	   /* sighted GONE: nothing is left to undo */
+	bool seen_ready;   /* sighted READY, maybe before `launch` answered */
+	bool seen_stopped; /* in its tier: sighted there since it was sent */
 	int end_attempts;
 	struct timer timer; /* bounds the wait for ready, paces the end's retries */
 	int setup_next;	    /* next setup command */
 	bool claiming; /* READY, and a claim on its way to the store, or its verdict */
-	bool outdated; /* made before its pool's settings changed */
+	bool for_miss; /* launched or started because a reservation found none ready */
+	bool tiered;   /* counted in n_tiered */
+	int64_t billed_from_at; /* wall ms: what it cost before is in its pool's sum */
+	bool outdated;		/* made before its pool's settings changed */
 };
 
 struct certs;
@@ -125,9 +130,11 @@ struct cpool {
 	struct list launching;
 	struct list claimed;
 	struct list ending;
-	struct list failed; /* the last few, for `machine show` */
-	int n_ready, n_claiming, n_launching, n_claimed, n_ending,
-	    n_failed;	     /* n_ready counts claiming */
+	struct list failed;  /* the last few, for `machine show` */
+	struct list stopped; /* stopped and hibernated, or on their way there */
+	int n_ready, n_claiming, n_launching, n_claimed, n_ending, n_failed,
+	    n_stopped; /* n_ready counts claiming, n_launching those being started */
+	int n_tiered;  /* ready ones that are to be kept in another tier */
 	struct list waiting; /* reservations without a machine, in order */
 	struct list served;
 	int n_waiting;
@@ -136,7 +143,8 @@ struct cpool {
 	int64_t *ends;	   /* owned: cache of view.c */
 	int n_ends;
 	int64_t ends_ms;
-	int failures; /* launches in a row */
+	int64_t start_after_ms; /* none is started before: there was no capacity */
+	int failures;		/* launches in a row */
 	int64_t backoff_until_ms;
 	char *last_error;
 	int64_t samples[LAUNCH_SAMPLES]; /* ms of the last launches */
@@ -258,10 +266,26 @@ void core_write_close(struct core *c);
 /* ---- machine.c ---- */
 
 enum { LAUNCH_STEP_LAUNCH, LAUNCH_STEP_READY, LAUNCH_STEP_SETUP };
+enum { START_STEP_START, START_STEP_READY };
+enum { STOP_STEP_STOP, STOP_STEP_STOPPED };
 enum { END_STEP_TERMINATE, END_STEP_GONE };
 
-/* Begins a launch; `r` may be NULL. */
-struct cmachine *machine_launch(struct cpool *p, struct creservation *r);
+/* Begins a launch of a machine that is to be kept in `tier`; `r` may be NULL. */
+struct cmachine *machine_launch(struct cpool *p, struct creservation *r, enum tier tier);
+
+/* Ready, and kept for its tier or (running) for whoever comes. */
+void machine_keep_running(struct cmachine *m);
+
+/* A ready spare goes to its tier. */
+void machine_stop(struct cmachine *m);
+
+/* One that rests in its tier runs again; `r` may be NULL. */
+void machine_start(struct cmachine *m, struct creservation *r);
+bool machine_at_rest(
+    const struct cmachine *m); /* stopped or hibernated, and may be started */
+
+/* The start: one the store has in its tier, as its provider has it. */
+void machine_adopt_at_rest(struct cmachine *m, const struct sighting *s);
 
 /* Ends it, whatever it is doing; `why` (may be NULL) becomes its error. Idempotent. */
 void machine_end(struct cmachine *m, const char *why);
@@ -270,8 +294,8 @@ void machine_move(struct cmachine *m, enum machine_state to);
 /* The start: it was ending when the daemon stopped. */
 void machine_end_again(struct cmachine *m);
 
-/* The plan a machine's step of that name is in. */
-const struct plan *machine_plan_of(const char *step);
+/* The plan a machine's step of that name is in; `started`: where both have it, that of the start. */
+const struct plan *machine_plan_of(const char *step, bool started);
 
 /* The claim is durable: from the claiming list to the claimed one. The row is the claim's own. */
 void machine_claimed(struct cmachine *m, struct creservation *r);
@@ -287,7 +311,9 @@ void machine_free(struct cmachine *m);
 bool machine_healthy(const struct cmachine *m);
 bool machine_current(const struct cmachine *m); /* right image version, not too old */
 struct list *machine_place(struct cmachine *m);
-double machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at);
+
+/* What a machine costs in that time: running, or (stopped) resting in its tier. */
+double machine_cost(const struct cpool *p, bool stopped, int64_t from_at, int64_t to_at);
 int64_t machine_lease_s(const struct cpool *p);
 
 /* ---- claim.c ---- */
@@ -360,19 +386,22 @@ struct reservation_view view_of_row(const struct reservation *row);
 /* ---- pool.c ---- */
 
 void pool_wake(struct cpool *p); /* reconciles later in this round of the loop */
-void pool_launch_ok(struct cpool *p, int64_t ms);
+void pool_launch_ok(struct cpool *p, int64_t ms); /* -1: no measure of a launch */
 void pool_launch_failed(struct cpool *p, const char *why);
 bool pool_may_launch(struct cpool *p, const char **ret_why);
 int pool_total(const struct cpool *p);
+int pool_at_rest(struct cpool *p); /* that could be started now */
 
 /* Machines the pool could still launch, or is launching for nobody, less those who wait for one; below 0
    the last in line have to queue. */
-int pool_room(const struct cpool *p);
+int pool_room(struct cpool *p);
 int pool_line_without_launch(
     const struct cpool *p); /* waiting ones that no launch is made for */
 int64_t pool_launch_ms(const struct cpool *p);
 double pool_usd_per_hour(const struct cpool *p);
-void pool_spent(struct cpool *p, const struct machine *m);
+
+/* Adds what it has cost since m->billed_from_at to the pool's sum; from here on it costs otherwise, or nothing. */
+void pool_spent(struct cmachine *m);
 void pool_restore_settings(struct core *c, const char *name, const int settings[4]);
 void pool_restore_shape(struct core *c, const char *name, const char *value);
 void pool_restore_spent(struct core *c, const char *name, const char *value);

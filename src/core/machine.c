@@ -18,8 +18,10 @@
 #define FAILED_KEPT 5
 #define LEASE_SLACK_S 3600
 #define OVER_AGAIN_MS 1000
+#define STOPPED_TIMEOUT_MS (20 * 60 * 1000) /* hibernating writes all of the memory */
+#define START_AGAIN_MS (60 * 1000)
 
-static const struct plan launch_plan, end_plan;
+static const struct plan launch_plan, start_plan, stop_plan, end_plan;
 
 /* An answer on its way: holds the run, and with it the question whether anybody still waits. */
 static struct cmachine *
@@ -39,6 +41,9 @@ machine_place(struct cmachine *m)
 	case MACHINE_TERMINATING:
 	case MACHINE_TERMINATED:
 		return &m->pool->ending;
+	case MACHINE_STOPPED:
+	case MACHINE_HIBERNATED:
+		return &m->pool->stopped;
 	case MACHINE_FAILED:
 		return m->run || timer_is_on(&m->timer) ? &m->pool->ending
 							: &m->pool->failed;
@@ -54,7 +59,15 @@ count_of(struct cpool *p, const struct list *l)
 	       : l == &p->claimed ? &p->n_claimed
 	       : l == &p->ending  ? &p->n_ending
 	       : l == &p->failed  ? &p->n_failed
+	       : l == &p->stopped ? &p->n_stopped
 				  : &p->n_ready;
+}
+
+static void
+count_tiered(struct cmachine *m, bool tiered)
+{
+	m->pool->n_tiered += tiered - m->tiered;
+	m->tiered = tiered;
 }
 
 /* Puts it on the list of its state; `was` is the list it leaves (NULL: none). */
@@ -69,6 +82,7 @@ place(struct cmachine *m, struct list *was)
 		--*count_of(m->pool, was);
 	++*count_of(m->pool, now);
 	m->pool->n_claiming += (now == &m->pool->claiming) - (was == &m->pool->claiming);
+	count_tiered(m, now == &m->pool->ready && m->m.tier != TIER_RUNNING);
 	list_remove(&m->in_pool);
 	list_push_back(now, &m->in_pool);
 }
@@ -126,6 +140,7 @@ machine_new(struct cpool *p, const struct machine *row)
 	m->born_ms = clock_now_ms(p->core->clock) -
 		     (clock_wall_ms(p->core->clock) - row->created_at);
 	m->outdated = row->created_at < p->shaped_at;
+	m->billed_from_at = row->created_at;
 	list_init(&m->in_pool);
 	place(m, NULL);
 	map_put(&p->core->machines, m->m.id.s, m);
@@ -137,6 +152,7 @@ machine_free(struct cmachine *m)
 {
 	--*count_of(m->pool, machine_place(m));
 	m->pool->n_claiming -= machine_place(m) == &m->pool->claiming;
+	count_tiered(m, false);
 	list_remove(&m->in_pool);
 	plan_run_drop(m->run);
 	timer_off(&m->timer);
@@ -149,9 +165,11 @@ bool
 machine_healthy(const struct cmachine *m)
 {
 	/* never seen: it is in the store, and the start's inventory has not come */
-	return m->last_seen_ms &&
-	       (m->pool->provider->sees_death ||
-		   clock_now_ms(m->core->clock) - m->last_seen_ms <= SEEN_WITHIN_MS);
+	return m->last_seen_ms && (m->pool->provider->sees_death ||
+				      clock_now_ms(m->core->clock) - m->last_seen_ms <=
+					  (m->pool->provider->seen_within_ms
+						  ? m->pool->provider->seen_within_ms
+						  : SEEN_WITHIN_MS));
 }
 
 bool
@@ -173,11 +191,18 @@ machine_lease_s(const struct cpool *p)
 	return (p->p.max_age_ms + p->core->opt.max_hold_ms) / 1000 + LEASE_SLACK_S;
 }
 
+/* Asked for anew each time: a table look-up, and the configuration may be another by now. */
 double
-machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at)
+machine_cost(const struct cpool *p, bool stopped, int64_t from_at, int64_t to_at)
 {
-	double rate =
-	    p->p.usd_per_hour > 0 ? p->p.usd_per_hour : p->provider->usd_per_hour;
+	struct provider *pr = p->provider->p;
+	double running = p->provider->usd_per_hour, resting = 0, rate;
+
+	if (pr && pr->ops->price)
+		pr->ops->price(pr, p->p.options, &running, &resting);
+	if (p->p.usd_per_hour > 0)
+		running = p->p.usd_per_hour;
+	rate = stopped ? resting : running;
 
 	return to_at > from_at ? rate * (double)(to_at - from_at) / 3600000.0 : 0;
 }
@@ -185,7 +210,7 @@ machine_cost(const struct cpool *p, int64_t from_at, int64_t to_at)
 /* ---- the launch plan ---- */
 
 struct cmachine *
-machine_launch(struct cpool *p, struct creservation *r)
+machine_launch(struct cpool *p, struct creservation *r, enum tier tier)
 {
 	struct core *c = p->core;
 	struct machine row = {
@@ -195,6 +220,7 @@ machine_launch(struct cpool *p, struct creservation *r)
 	    .image = p->p.image,
 	    .image_version = p->image->version,
 	    .state = MACHINE_LAUNCHING,
+	    .tier = tier,
 	    .created_at = clock_wall_ms(c->clock),
 	};
 	struct cmachine *m = machine_new(p, &row);
@@ -275,10 +301,18 @@ launch_start(struct plan_run *run, int i)
 		.host_key = key.text.data,
 		.host_cert = cert,
 		.user_ca = c->user_ca_line,
+		.tier = m->m.tier,
+		.options = p->p.options,
 	    },
 	    launch_answered, plan_run_ref(run));
 	ssh_hostkey_fini(&key);
 	free(cert);
+}
+
+static int
+ready_step(const struct plan_run *run)
+{
+	return run->plan == &start_plan ? START_STEP_READY : LAUNCH_STEP_READY;
 }
 
 static void
@@ -288,8 +322,8 @@ ready_overdue(void *arg)
 	struct err err;
 
 	err_set(&err, ERR_UNAVAILABLE, "no ssh within %d s", READY_TIMEOUT_MS / 1000);
-	if (plan_step_running(m->run, LAUNCH_STEP_READY))
-		plan_step_failed(m->run, LAUNCH_STEP_READY, &err);
+	if (m->run && plan_step_running(m->run, ready_step(m->run)))
+		plan_step_failed(m->run, ready_step(m->run), &err);
 }
 
 static void
@@ -437,6 +471,236 @@ static const struct plan launch_plan = {
     .finished = launch_finished,
 };
 
+/* ---- to a tier, and back ---- */
+
+bool
+machine_at_rest(const struct cmachine *m)
+{
+	return !m->run &&
+	       (m->m.state == MACHINE_STOPPED || m->m.state == MACHINE_HIBERNATED);
+}
+
+static enum machine_state
+tier_state(const struct cmachine *m)
+{
+	return m->m.tier == TIER_HIBERNATED ? MACHINE_HIBERNATED : MACHINE_STOPPED;
+}
+
+static void
+stop_begin(struct cmachine *m)
+{
+	m->run = plan_run_new(m->core, &stop_plan, m, m->m.id, 1);
+	xstrset(&m->run->rows[STOP_STEP_STOP].token, m->m.id.s);
+	xstrset(&m->run->rows[STOP_STEP_STOP].resource, m->m.provider_ref);
+	plan_run_start(m->run);
+}
+
+void
+machine_keep_running(struct cmachine *m)
+{
+	m->m.tier = TIER_RUNNING;
+	count_tiered(m, false);
+	core_save_machine(m);
+}
+
+/* It counts as stopped from here on: nobody may claim it, and the row says so before it is asked to stop. */
+void
+machine_stop(struct cmachine *m)
+{
+	assert(m->m.state == MACHINE_READY && !m->reservation && !m->run &&
+	       m->m.tier != TIER_RUNNING);
+	pool_spent(m);
+	m->seen_ready = false;
+	m->for_miss = false;
+	m->sessions = -1;
+	machine_move(m, tier_state(m));
+	stop_begin(m);
+}
+
+static void
+stop_answered(void *arg, const struct err *err)
+{
+	struct plan_run *run = arg;
+
+	if (owner_of(run) && plan_step_running(run, STOP_STEP_STOP)) {
+		if (err->code == ERR_NONE)
+			plan_step_done(run, STOP_STEP_STOP, NULL, 0);
+		else
+			plan_step_failed(run, STOP_STEP_STOP, err);
+	}
+	plan_run_unref(run);
+}
+
+static void
+stop_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+	struct provider *p = m->pool->provider->p;
+
+	p->ops->stop(p, m->m.id.s, m->m.provider_ref, m->m.tier == TIER_HIBERNATED,
+	    stop_answered, plan_run_ref(run));
+}
+
+static void
+stopped_overdue(void *arg)
+{
+	struct cmachine *m = arg;
+	struct err err;
+
+	err_set(
+	    &err, ERR_UNAVAILABLE, "not stopped within %d s", STOPPED_TIMEOUT_MS / 1000);
+	if (plan_step_running(m->run, STOP_STEP_STOPPED))
+		plan_step_failed(m->run, STOP_STEP_STOPPED, &err);
+}
+
+static void
+stopped_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+
+	if (m->seen_stopped)
+		plan_step_done(run, i, NULL, 0);
+	else
+		timer_set(
+		    run->core->clock, &m->timer, STOPPED_TIMEOUT_MS, stopped_overdue, m);
+}
+
+static void
+stop_finished(struct plan_run *run, const struct err *err)
+{
+	struct cmachine *m = run->owner;
+
+	timer_off(&m->timer);
+	plan_run_drop(m->run);
+	m->run = NULL;
+	if (err->code != ERR_NONE)
+		machine_end(m, err->msg);
+	else
+		pool_wake(m->pool);
+}
+
+/* clang-format off */
+static const struct plan stop_plan = {
+	.name = "stop",
+	.n = 2,
+	.steps = {
+		[STOP_STEP_STOP]    = { .name = "stop", .effect = true, .start = stop_start },
+		[STOP_STEP_STOPPED] = { .name = "stopped", .waits_for = 1u << STOP_STEP_STOP,
+		                        .start = stopped_start },
+	},
+	.finished = stop_finished,
+};
+/* clang-format on */
+
+void
+machine_start(struct cmachine *m, struct creservation *r)
+{
+	assert(machine_at_rest(m) && !m->reservation);
+	pool_spent(m);
+	m->for_miss = true;
+	m->seen_ready = m->seen_stopped = false;
+	m->reservation = r;
+	m->m.reservation = r ? r->r.id : (struct id){{0}};
+	if (r)
+		r->launching = m;
+	machine_move(m, MACHINE_STARTING);
+	m->run = plan_run_new(m->core, &start_plan, m, m->m.id, 1);
+	xstrset(&m->run->rows[START_STEP_START].token, m->m.id.s);
+	xstrset(&m->run->rows[START_STEP_START].resource, m->m.provider_ref);
+	plan_run_start(m->run);
+}
+
+static void
+start_answered(void *arg, const struct err *err)
+{
+	struct plan_run *run = arg;
+	struct cmachine *m = owner_of(run);
+
+	if (m && plan_step_running(run, START_STEP_START)) {
+		if (err->code == ERR_NONE)
+			plan_step_done(run, START_STEP_START, NULL, 0);
+		else
+			plan_step_failed(run, START_STEP_START, err);
+	}
+	plan_run_unref(run);
+}
+
+static void
+start_start(struct plan_run *run, int i)
+{
+	struct cmachine *m = run->owner;
+	struct cpool *p = m->pool;
+
+	p->provider->p->ops->start(p->provider->p, m->m.provider_ref,
+	    &(struct launch_spec){
+		.token = m->m.id.s,
+		.pool = p->p.name,
+		.image = m->m.image,
+		.image_version = m->m.image_version,
+		.lease_s = machine_lease_s(p),
+		.hostname = m->m.id.s,
+		.user_ca = run->core->user_ca_line,
+		.tier = m->m.tier,
+		.options = p->p.options,
+	    },
+	    start_answered, plan_run_ref(run));
+}
+
+/* No capacity leaves it where it was, and the pool launches cold for a while; whatever else went wrong, nobody
+   knows in what state it is. */
+static void
+start_failed(struct cmachine *m, const struct err *err)
+{
+	struct creservation *r = m->reservation;
+	struct cpool *p = m->pool;
+
+	if (r && r->launching == m)
+		r->launching = NULL;
+	m->reservation = NULL;
+	m->m.reservation = (struct id){{0}};
+	m->for_miss = false;
+	if (err->code == ERR_NO_CAPACITY) {
+		p->start_after_ms = clock_now_ms(p->core->clock) + START_AGAIN_MS;
+		log_warn("machine %s: cannot be started: %s", m->m.id.s, err->msg);
+		m->seen_stopped = true;
+		machine_move(m, tier_state(m));
+		return;
+	}
+	machine_end(m, err->msg);
+	if (r && err->code != ERR_CANCELLED)
+		reservation_launch_failed(r, err->msg);
+}
+
+static void
+start_finished(struct plan_run *run, const struct err *err)
+{
+	struct cmachine *m = run->owner;
+
+	timer_off(&m->timer);
+	plan_run_drop(m->run);
+	m->run = NULL;
+	if (err->code != ERR_NONE) {
+		start_failed(m, err);
+		return;
+	}
+	m->m.ready_at = clock_wall_ms(m->core->clock);
+	pool_launch_ok(m->pool, -1);
+	machine_move(m, MACHINE_READY);
+}
+
+/* clang-format off */
+static const struct plan start_plan = {
+	.name = "start",
+	.n = 2,
+	.steps = {
+		[START_STEP_START] = { .name = "start", .effect = true, .start = start_start },
+		[START_STEP_READY] = { .name = "ready", .waits_for = 1u << START_STEP_START,
+		                       .start = ready_start },
+	},
+	.finished = start_finished,
+};
+/* clang-format on */
+
 /* ---- the end plan ---- */
 
 static void
@@ -545,7 +809,7 @@ machine_over(struct cmachine *m)
 {
 	struct cpool *p = m->pool;
 
-	pool_spent(p, &m->m);
+	pool_spent(m);
 	if (m->m.state != MACHINE_FAILED) {
 		machine_move(m, MACHINE_TERMINATED);
 		save_over(m);
@@ -620,6 +884,9 @@ machine_end(struct cmachine *m, const char *why)
 		break;
 	}
 	disown(m);
+	pool_spent(m);
+	plan_run_abandon(m->run, "no longer needed");
+	m->run = NULL;
 	if (why)
 		xstrset(&m->m.error, why);
 	machine_move(m, MACHINE_TERMINATING);
@@ -633,12 +900,16 @@ machine_end_again(struct cmachine *m)
 }
 
 const struct plan *
-machine_plan_of(const char *step)
+machine_plan_of(const char *step, bool started)
 {
-	for (int i = 0; i < end_plan.n; i++)
-		if (strcmp(end_plan.steps[i].name, step) == 0)
-			return &end_plan;
-	return &launch_plan;
+	static const struct plan *const plans[] = {
+	    &start_plan, &launch_plan, &stop_plan, &end_plan};
+
+	for (size_t k = started ? 0 : 1; k < sizeof(plans) / sizeof(plans[0]); k++)
+		for (int i = 0; i < plans[k]->n; i++)
+			if (strcmp(plans[k]->steps[i].name, step) == 0)
+				return plans[k];
+	return &start_plan;
 }
 
 /* ---- what is seen of it ---- */
@@ -653,11 +924,11 @@ died(struct cmachine *m, const struct sighting *s)
 	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s",
 	    s->error ? ": " : "", s->error ? s->error : "");
 	m->gone = m->gone || s->state == SIGHTING_GONE;
-	if (state == MACHINE_LAUNCHING) {
+	if (state == MACHINE_LAUNCHING || state == MACHINE_STARTING) {
 		err_set(&err, ERR_UNAVAILABLE, "%s", why);
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
 			if (m->run->state[i] == RUN_STARTED &&
-			    m->run->plan == &launch_plan) {
+			    m->run->plan != &end_plan) {
 				plan_step_failed(m->run, i, &err);
 				return;
 			}
@@ -672,6 +943,8 @@ died(struct cmachine *m, const struct sighting *s)
 			reservation_machine_gone(r, why);
 		if (m->m.state == state)
 			machine_end(m, why);
+	} else if (state == MACHINE_STOPPED || state == MACHINE_HIBERNATED) {
+		machine_end(m, why);
 	} else if (m->gone && m->run && m->run->plan == &end_plan) {
 		if (plan_step_running(m->run, END_STEP_GONE))
 			plan_step_done(m->run, END_STEP_GONE, NULL, s->resolution_ms);
@@ -680,6 +953,66 @@ died(struct cmachine *m, const struct sighting *s)
 		begin_end(
 		    m); /* between two attempts: the next one has nothing left to do */
 	}
+}
+
+static void
+sighted_ready(struct cmachine *m, const struct sighting *s)
+{
+	switch (m->m.state) {
+	case MACHINE_READY:
+		if (m->pool->n_waiting > 0)
+			pool_wake(m->pool);
+		break;
+	case MACHINE_LAUNCHING:
+	case MACHINE_STARTING:
+		m->seen_ready = true;
+		if (m->run && m->run->plan != &end_plan &&
+		    plan_step_running(m->run, ready_step(m->run)))
+			plan_step_done(
+			    m->run, ready_step(m->run), NULL, s->resolution_ms);
+		break;
+	case MACHINE_STOPPED:
+	case MACHINE_HIBERNATED:
+		/* somebody else has started it, or it was never stopped: it must not run for nobody */
+		if (!m->run && m->seen_stopped) {
+			m->seen_stopped = false;
+			stop_begin(m);
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+sighted_stopped(struct cmachine *m, const struct sighting *s)
+{
+	switch (m->m.state) {
+	case MACHINE_STOPPED:
+	case MACHINE_HIBERNATED:
+		m->seen_stopped = true;
+		if (m->run && plan_step_running(m->run, STOP_STEP_STOPPED))
+			plan_step_done(m->run, STOP_STEP_STOPPED, NULL, s->resolution_ms);
+		break;
+	case MACHINE_LAUNCHING:
+	case MACHINE_READY:
+	case MACHINE_CLAIMED:
+		died(m, &(struct sighting){
+			    .state = SIGHTING_DEAD, .error = "it was stopped"});
+		break;
+	default:
+		break; /* being started: this is how it looked before; being ended: on its way */
+	}
+}
+
+/* The start: how it rests, as the inventory has it. */
+void
+machine_adopt_at_rest(struct cmachine *m, const struct sighting *s)
+{
+	m->last_seen_ms = clock_now_ms(m->core->clock);
+	m->seen_stopped = s->state == SIGHTING_STOPPED;
+	if (!m->seen_stopped) /* the daemon died before it was asked to stop, or while it did */
+		stop_begin(m);
 }
 
 void
@@ -706,13 +1039,10 @@ machine_sighted(struct cmachine *m, const struct sighting *s)
 	}
 	switch (s->state) {
 	case SIGHTING_READY:
-		m->seen_ready = true;
-		if (m->m.state == MACHINE_READY && m->pool->n_waiting > 0)
-			pool_wake(m->pool);
-		if (m->m.state == MACHINE_LAUNCHING && m->run &&
-		    m->run->plan == &launch_plan &&
-		    plan_step_running(m->run, LAUNCH_STEP_READY))
-			plan_step_done(m->run, LAUNCH_STEP_READY, NULL, s->resolution_ms);
+		sighted_ready(m, s);
+		break;
+	case SIGHTING_STOPPED:
+		sighted_stopped(m, s);
 		break;
 	case SIGHTING_GONE:
 	case SIGHTING_DEAD:

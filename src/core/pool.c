@@ -19,6 +19,7 @@ static const char over_budget[] =
     "the budget for today is spent; it starts again at 00:00 UTC";
 
 static void reconcile(void *arg);
+static bool budget_spent(struct cpool *p);
 
 struct cpool *
 pool_find(struct core *c, const char *name)
@@ -41,6 +42,7 @@ pool_new(struct core *c, const struct pool *settings)
 	list_init(&p->claimed);
 	list_init(&p->ending);
 	list_init(&p->failed);
+	list_init(&p->stopped);
 	list_init(&p->waiting);
 	list_init(&p->served);
 	list_push_back(&c->pools, &p->in_core);
@@ -63,7 +65,27 @@ pool_free(struct cpool *p)
 int
 pool_total(const struct cpool *p)
 {
-	return p->n_launching + p->n_ready + p->n_claimed + p->n_ending;
+	return p->n_launching + p->n_ready + p->n_claimed + p->n_ending + p->n_stopped;
+}
+
+static bool
+may_start(struct cpool *p)
+{
+	return p->n_stopped > 0 && !p->gone && core_can_write(p->core) &&
+	       p->provider->listed && p->start_after_ms <= clock_now_ms(p->core->clock) &&
+	       !budget_spent(p);
+}
+
+int
+pool_at_rest(struct cpool *p)
+{
+	struct cmachine *m;
+	int n = 0;
+
+	if (may_start(p))
+		list_for_each (m, &p->stopped, in_pool)
+			n += machine_at_rest(m) && machine_current(m);
+	return n;
 }
 
 int
@@ -78,10 +100,11 @@ pool_line_without_launch(const struct cpool *p)
 }
 
 int
-pool_room(const struct cpool *p)
+pool_room(struct cpool *p)
 {
 	const struct cmachine *m;
-	int room = p->p.max - pool_total(p) - pool_line_without_launch(p);
+	int room =
+	    p->p.max - pool_total(p) - pool_line_without_launch(p) + pool_at_rest(p);
 
 	list_for_each (m, &p->launching, in_pool)
 		room += !m->reservation;
@@ -122,28 +145,33 @@ new_day(struct cpool *p)
 	}
 }
 
+static bool
+rests(const struct cmachine *m)
+{
+	return m->m.state == MACHINE_STOPPED || m->m.state == MACHINE_HIBERNATED;
+}
+
 static double
-cost_today(const struct cpool *p, const struct machine *m)
+cost_today(const struct cpool *p, const struct cmachine *m)
 {
 	int64_t start = p->spend_day * DAY_MS;
-	int64_t from = m->created_at > start ? m->created_at : start;
+	int64_t from = m->billed_from_at > start ? m->billed_from_at : start;
 
-	return machine_cost(
-	    p, from, m->ended_at ? m->ended_at : clock_wall_ms(p->core->clock));
+	return machine_cost(p, rests(m), from,
+	    m->m.ended_at ? m->m.ended_at : clock_wall_ms(p->core->clock));
 }
 
 void
-pool_spent(struct cpool *p, const struct machine *m)
+pool_spent(struct cmachine *m)
 {
+	struct cpool *p = m->pool;
 	char key[96], value[64];
-	struct machine ended = *m;
 
 	if (p->p.max_usd_per_day <= 0)
 		return;
 	new_day(p);
-	if (!ended.ended_at)
-		ended.ended_at = clock_wall_ms(p->core->clock);
-	p->spent_usd += cost_today(p, &ended);
+	p->spent_usd += cost_today(p, m);
+	m->billed_from_at = clock_wall_ms(p->core->clock);
 	(void)snprintf(key, sizeof(key), "spent:%s", p->p.name);
 	(void)snprintf(
 	    value, sizeof(value), "%lld %.9f", (long long)p->spend_day, p->spent_usd);
@@ -154,7 +182,7 @@ static double
 spent_today(struct cpool *p)
 {
 	struct list *lists[] = {
-	    &p->ready, &p->claiming, &p->launching, &p->claimed, &p->ending};
+	    &p->ready, &p->claiming, &p->launching, &p->claimed, &p->ending, &p->stopped};
 	struct cmachine *m;
 	double usd;
 
@@ -164,7 +192,7 @@ spent_today(struct cpool *p)
 		list_for_each (m, lists[i], in_pool)
 			if (m->m.state !=
 			    MACHINE_TERMINATED) /* counted as spent already */
-				usd += cost_today(p, &m->m);
+				usd += cost_today(p, m);
 	return usd;
 }
 
@@ -177,7 +205,8 @@ budget_spent(struct cpool *p)
 double
 pool_usd_per_hour(const struct cpool *p)
 {
-	return machine_cost(p, 0, 3600000) * pool_total(p);
+	return machine_cost(p, false, 0, 3600000) * (pool_total(p) - p->n_stopped) +
+	       machine_cost(p, true, 0, 3600000) * p->n_stopped;
 }
 
 /* ---- launches that fail ---- */
@@ -196,7 +225,8 @@ set_error(struct cpool *p, const char *error)
 void
 pool_launch_ok(struct cpool *p, int64_t ms)
 {
-	p->samples[p->n_samples++ % LAUNCH_SAMPLES] = ms;
+	if (ms >= 0)
+		p->samples[p->n_samples++ % LAUNCH_SAMPLES] = ms;
 	if (p->n_samples >= 2 * LAUNCH_SAMPLES)
 		p->n_samples -= LAUNCH_SAMPLES;
 	p->failures = 0;
@@ -290,6 +320,44 @@ dismiss_line(struct cpool *p)
 		}
 }
 
+static bool
+may_launch_one(struct cpool *p, const char **ret_why)
+{
+	return pool_total(p) < p->p.max && p->n_launching < LAUNCHING_MAX &&
+	       pool_may_launch(p, ret_why);
+}
+
+static struct cmachine *
+first_at_rest(const struct cpool *p, enum tier not_this)
+{
+	struct cmachine *m;
+
+	list_for_each (m, &p->stopped, in_pool)
+		if (machine_at_rest(m) && machine_current(m) && m->m.tier != not_this)
+			return m;
+	return NULL;
+}
+
+/* Two are started for one who waits, and the first one that is ready serves: starts vary by seconds, and some
+   find no capacity. Stopped ones before hibernated ones, which are not much faster and cost more. */
+static bool
+start_for(struct creservation *r)
+{
+	struct cpool *p = r->pool;
+	struct creservation *mine = r;
+
+	for (int i = 0; i < 2 && may_start(p); i++) {
+		struct cmachine *m = first_at_rest(p, TIER_HIBERNATED);
+
+		m = m ? m : first_at_rest(p, TIER_MAX);
+		if (!m)
+			break;
+		machine_start(m, mine);
+		mine = NULL;
+	}
+	return !mine;
+}
+
 static void
 serve_line(struct cpool *p)
 {
@@ -322,12 +390,19 @@ serve_line(struct cpool *p)
 			reservation_take(r, m);
 			continue;
 		}
-		if (r->launching || (!r->r.no_warm && take_over_launch(r)))
+		if (r->launching)
 			continue;
-		room = room && pool_total(p) < p->p.max &&
-		       p->n_launching < LAUNCHING_MAX && pool_may_launch(p, &why);
+		if (!r->r.no_warm && start_for(r)) {
+			reservation_moved(r, RESERVATION_PREPARING);
+			continue;
+		}
+		if (!r->r.no_warm && take_over_launch(r))
+			continue;
+		room = room && may_launch_one(p, &why);
 		if (room) {
-			machine_launch(p, r);
+			machine_launch(p, r, TIER_RUNNING);
+			if (p->p.hedge && !r->r.no_warm && may_launch_one(p, &why))
+				machine_launch(p, NULL, TIER_RUNNING)->for_miss = true;
 			reservation_moved(r, RESERVATION_PREPARING);
 		} else {
 			r->position = ++position;
@@ -343,8 +418,10 @@ oldest(const struct cpool *p)
 }
 
 struct spares {
-	int ready, old,
-	    coming; /* ready and current; ready but to be replaced; launching for nobody */
+	int ready, old; /* ready: current; to be replaced */
+	int coming;	/* launching for nobody, to be kept running */
+	int hedges; /* launching because somebody waits, besides the one made for them */
+	int tier[TIER_MAX]; /* kept in it, or on their way there */
 };
 
 /* The ready ones are many, and those to be replaced few: all of them are looked at only when something
@@ -353,7 +430,12 @@ static struct spares
 count_spares(struct cpool *p)
 {
 	struct spares s = {.ready = p->n_ready - p->n_claiming};
+	struct creservation *r;
 	struct cmachine *m;
+	int waiting = 0;
+
+	list_for_each (r, &p->waiting, in_pool)
+		waiting += r->launching != NULL;
 
 	if (p->look_for_old || (s.ready > 0 && !machine_current(oldest(p)))) {
 		p->look_for_old = false;
@@ -367,13 +449,71 @@ count_spares(struct cpool *p)
 			}
 		p->look_for_old = s.old > 0;
 	}
-	list_for_each (m, &p->launching, in_pool)
-		s.coming += !m->reservation;
+	list_for_each (m, &p->launching, in_pool) {
+		if (m->reservation)
+			continue;
+		if (m->m.tier != TIER_RUNNING)
+			s.tier[m->m.tier]++;
+		else if (m->for_miss && s.hedges < waiting)
+			s.hedges++;
+		else
+			s.coming++;
+	}
+	list_for_each (m, &p->stopped, in_pool)
+		s.tier[m->m.tier] += machine_current(m);
 	return s;
 }
 
+/* Ready ones that are kept in a tier: used as running spares where those are missing, sent to their tier where
+   they are not. While somebody waits they stay: one of them is what they wait for. Counts as ready only those
+   that are kept running. */
 static void
-end_some(struct cpool *p, struct list *from, int n, bool current, const char *why)
+settle_tiers(struct cpool *p, struct spares *s, int want)
+{
+	struct cmachine *m, *tmp;
+
+	if (p->n_tiered == 0)
+		return;
+	list_for_each (m, &p->ready, in_pool)
+		s->ready -= m->tiered && !m->reservation && machine_current(m);
+	list_for_each_safe (m, tmp, &p->ready, in_pool) {
+		if (!m->tiered || m->reservation || !machine_current(m))
+			continue;
+		if (s->ready < want) {
+			machine_keep_running(m);
+			s->ready++;
+		} else {
+			s->tier[m->m.tier]++;
+			if (p->n_waiting == 0)
+				machine_stop(m);
+		}
+	}
+}
+
+/* Fills and empties a tier. Those that are to be replaced go at once: nobody is handed a stopped machine that
+   old, and its place is needed. */
+static void
+reconcile_tier(struct cpool *p, struct spares *s, enum tier t, int want)
+{
+	struct cmachine *m, *tmp;
+	const char *why = NULL;
+	int have = s->tier[t];
+
+	list_for_each_safe (m, tmp, &p->stopped, in_pool) {
+		if (m->m.tier != t || (machine_current(m) && have <= want))
+			continue;
+		have -= machine_current(m);
+		machine_end(m, NULL);
+	}
+	while (have < want && may_launch_one(p, &why)) {
+		machine_launch(p, NULL, t);
+		have++;
+	}
+}
+
+static void
+end_some(struct cpool *p, struct list *from, int n, int n_hedges, bool current,
+    const char *why)
 {
 	struct cmachine *m, *tmp;
 
@@ -381,6 +521,10 @@ end_some(struct cpool *p, struct list *from, int n, bool current, const char *wh
 		if (n <= 0)
 			return;
 		if (m->reservation || machine_current(m) != current)
+			continue;
+		/* those of a tier are not spares of the running one, and hedges not yet */
+		if (!p->gone &&
+		    (m->m.tier != TIER_RUNNING || (m->for_miss && n_hedges-- > 0)))
 			continue;
 		machine_end(m, why);
 		n--;
@@ -425,6 +569,18 @@ wants_cold(const struct cpool *p)
 	return false;
 }
 
+/* For a cold launch that somebody asked for, where spares fill the pool. */
+static void
+make_place(struct cpool *p)
+{
+	struct cmachine *m = first_at_rest(p, TIER_MAX);
+
+	if (m)
+		machine_end(m, NULL);
+	else
+		end_some(p, &p->ready, 1, 0, true, NULL);
+}
+
 static void
 reconcile(void *arg)
 {
@@ -432,24 +588,26 @@ reconcile(void *arg)
 	int want = p->gone ? 0 : p->p.running, need, unserved;
 	const char *why = NULL;
 	struct spares s;
+	bool spent;
 
 	if (p->core->closing || !p->provider->listed || !core_can_write(p->core))
 		return; /* each of them wakes us */
 	serve_line(p);
 	if (p->gone)
 		dismiss_line(p);
-	if (budget_spent(p)) {
+	spent = budget_spent(p);
+	if (spent) {
 		want = 0;
 		set_error(p, over_budget);
 	} else if (p->last_error && strcmp(p->last_error, over_budget) == 0) {
 		set_error(p, NULL);
 	}
 	s = count_spares(p);
+	settle_tiers(p, &s, want);
 	unserved = pool_line_without_launch(p);
 	need = want - s.ready - s.coming;
-	while (need > 0 && p->n_launching < LAUNCHING_MAX && pool_total(p) < p->p.max &&
-	       unserved == 0 && pool_may_launch(p, &why)) {
-		machine_launch(p, NULL);
+	while (need > 0 && unserved == 0 && may_launch_one(p, &why)) {
+		machine_launch(p, NULL, TIER_RUNNING);
 		need--;
 		s.coming++;
 	}
@@ -462,24 +620,32 @@ reconcile(void *arg)
 		if (drop <= 0 && s.coming == 0 && p->n_ending == 0 &&
 		    pool_total(p) >= p->p.max && pool_may_launch(p, &why))
 			drop = 1;
-		end_some(p, &p->ready, drop, false, NULL);
+		end_some(p, &p->ready, drop, 0, false, NULL);
 	}
 	if (unserved == 0 || p->gone) {
 		int extra = s.ready + s.coming - want;
-		int over = p->n_launching + p->n_ready + p->n_claimed -
+		int over = p->n_launching + p->n_ready + p->n_claimed + p->n_stopped -
 			   p->p.max; /* max was lowered */
 
 		extra = extra > over || p->gone ? extra : over;
 		if (extra > 0) {
 			int coming = extra < s.coming ? extra : s.coming;
 
-			end_some(p, &p->launching, coming, true, NULL);
-			end_some(p, &p->ready, extra - coming, true, NULL);
+			end_some(p, &p->launching, coming, s.hedges, true, NULL);
+			end_some(p, &p->ready, extra - coming, 0, true, NULL);
 		}
+		reconcile_tier(p, &s, TIER_STOPPED,
+		    p->gone ? 0
+		    : spent ? s.tier[TIER_STOPPED]
+			    : p->p.stopped);
+		reconcile_tier(p, &s, TIER_HIBERNATED,
+		    p->gone ? 0
+		    : spent ? s.tier[TIER_HIBERNATED]
+			    : p->p.hibernated);
 	}
 	if (unserved > 0 && p->n_ending == 0 && pool_total(p) >= p->p.max &&
 	    wants_cold(p) && pool_may_launch(p, &why))
-		end_some(p, &p->ready, 1, true, NULL); /* its place is needed */
+		make_place(p);
 	sleep_until_due(p);
 }
 
@@ -514,6 +680,8 @@ shape_of(const struct pool *p, char out[SHAPE_MAX])
 
 	buf_fmt(&b, "%s %llu %d %d %d", p->image, (unsigned long long)p->memory_bytes,
 	    p->cpu_milli, p->pids_max, p->nesting);
+	if (p->options)
+		buf_fmt(&b, "\n%s", p->options);
 	for (int i = 0; i < p->n_setup; i++)
 		buf_fmt(&b, "\n%s", p->setup[i]);
 	for (size_t i = 0; i < b.len; i++)
@@ -563,7 +731,7 @@ pool_restore_spent(struct core *c, const char *name, const char *value)
 static void
 reshape(struct cpool *p)
 {
-	struct list *lists[] = {&p->ready, &p->claiming, &p->launching};
+	struct list *lists[] = {&p->ready, &p->claiming, &p->launching, &p->stopped};
 	struct cmachine *m;
 
 	p->shaped_at = clock_wall_ms(p->core->clock);
@@ -675,6 +843,13 @@ set_written(void *arg, const struct err *err)
 	free(s);
 }
 
+static int
+in_all(const struct cpool *p, const int to[4])
+{
+	return (to[0] >= 0 ? to[0] : p->p.running) + (to[1] >= 0 ? to[1] : p->p.stopped) +
+	       (to[2] >= 0 ? to[2] : p->p.hibernated);
+}
+
 void
 core_pool_set(struct core *c, const struct core_caller *who, const char *key, int running,
     int stopped, int hibernated, int max, core_done_fn done, void *arg)
@@ -690,12 +865,14 @@ core_pool_set(struct core *c, const struct core_caller *who, const char *key, in
 		    "only operators (root, group hearth-admin) set pools");
 	else if (!p || p->gone)
 		err_set(&s->err, ERR_NOT_FOUND, "no pool '%.64s'", key);
-	else if (stopped > 0 || hibernated > 0)
+	else if ((stopped > 0 || hibernated > 0) && !p->provider->p->ops->stop)
 		err_set(&s->err, ERR_INVALID,
 		    "provider '%s' has no stopped or hibernated machines",
 		    p->provider->name);
-	else if ((running >= 0 ? running : p->p.running) > (max >= 0 ? max : p->p.max))
-		err_set(&s->err, ERR_INVALID, "running: expected at most max (%d)",
+	else if (in_all(p, to) > (max >= 0 ? max : p->p.max))
+		err_set(&s->err, ERR_INVALID, "%s: expected at most max (%d)",
+		    p->provider->p->ops->stop ? "running, stopped and hibernated together"
+					      : "running",
 		    max >= 0 ? max : p->p.max);
 	if (s->err.code != ERR_NONE) {
 		core_defer(c, set_fail, s);

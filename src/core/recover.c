@@ -265,6 +265,10 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 			continue;
 		} else if (state == MACHINE_CLAIMED && !m->reservation) {
 			machine_end(m, "its reservation has ended");
+		} else if (s && s->state != SIGHTING_GONE && s->state != SIGHTING_DEAD &&
+			   (state == MACHINE_STOPPED || state == MACHINE_HIBERNATED)) {
+			machine_adopt_at_rest(m, s);
+			adopted++;
 		} else if (s && s->state != SIGHTING_GONE && s->state != SIGHTING_DEAD) {
 			machine_sighted(m, s);
 			adopted++;

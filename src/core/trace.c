@@ -32,13 +32,22 @@ find_step(const struct trace_step *steps, int n, const char *name)
 	return -1;
 }
 
+/* The first step of its machine: launched, or started from its tier; -1: none. */
+static int
+find_begin(const struct trace_step *steps, int n)
+{
+	int start = find_step(steps, n, "start");
+
+	return start >= 0 ? start : find_step(steps, n, "launch");
+}
+
 /* Of `machine`, only the wait in line counts: the launch below it has steps of its own. */
 static int64_t
 length(const struct trace_step *steps, int n, int i, int64_t now)
 {
 	const struct step *s = steps[i].step;
 	int64_t end = s->ended_at ? s->ended_at : now;
-	int launch = strcmp(s->name, "machine") == 0 ? find_step(steps, n, "launch") : -1;
+	int launch = strcmp(s->name, "machine") == 0 ? find_begin(steps, n) : -1;
 
 	if (launch >= 0 && steps[launch].step->started_at < end)
 		end = steps[launch].step->started_at;
@@ -134,8 +143,7 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 static void
 hang_launch(struct trace_step *steps, int n)
 {
-	int machine = find_step(steps, n, "machine"),
-	    launch = find_step(steps, n, "launch");
+	int machine = find_step(steps, n, "machine"), launch = find_begin(steps, n);
 	int claim = find_step(steps, n, "claim"), under = find_step(steps, n, "setup");
 
 	if (machine < 0 || launch < 0)
@@ -154,7 +162,7 @@ static int
 last_of(const struct trace_step *steps, int n)
 {
 	static const char *const names[] = {
-	    "certificate", "claim", "setup", "ready", "launch"};
+	    "certificate", "claim", "setup", "ready", "start", "launch"};
 	int last = -1;
 
 	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)
@@ -171,13 +179,17 @@ build(struct tracing *tr, const struct step **rows, int n)
 	const struct reservation *r = &tr->r;
 	int64_t now = clock_wall_ms(tr->core->clock), until;
 	char summary[512];
+	bool started = false;
 	int last;
 
 	until = r->ready_at ? r->ready_at : r->ended_at ? r->ended_at : now;
+	for (int i = 0; i < n; i++)
+		started = started || strcmp(rows[i]->name, "start") == 0;
 	for (int i = 0; i < n; i++) {
 		steps[i].step = rows[i];
-		name_waits(rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name)
-							: reservation_plan(),
+		name_waits(rows[i]->subject.s[0] == 'm'
+			       ? machine_plan_of(rows[i]->name, started)
+			       : reservation_plan(),
 		    &steps[i]);
 	}
 	drop_missing_waits(steps, n);

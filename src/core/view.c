@@ -123,7 +123,10 @@ estimate(const struct creservation *r)
 	if (launch <= 0)
 		launch = 1000;
 	if (r->r.state == RESERVATION_PREPARING) {
-		at = (r->launching ? r->launching->m.created_at : now) + launch;
+		at = launch + (!r->launching ? now
+				  : r->launching->m.state == MACHINE_LAUNCHING
+				      ? r->launching->m.created_at
+				      : r->r.created_at);
 		return at > now ? at : now;
 	}
 	if (r->position <= 0)
@@ -157,7 +160,7 @@ view_of(struct creservation *r, const struct certs *certs)
 	struct reservation_view v = view_of_row(&r->r);
 	int64_t now = clock_wall_ms(r->core->clock);
 
-	v.login = r->core->opt.login;
+	v.login = r->pool->p.login ? r->pool->p.login : r->core->opt.login;
 	if (certs) {
 		v.certificates = (const char *const *)certs->lines;
 		v.n_certificates = certs->n;

@@ -11,9 +11,9 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
+#include "launcher/network.h"
 #include "yaml/fields.h"
 #include "yaml/tree.h"
-#include "launcher/network.h"
 
 #define HOUR_MS (3600 * INT64_C(1000))
 #define DAY_MS (24 * HOUR_MS)
@@ -162,6 +162,8 @@ static const struct field fake_fields[] = {
 	{ "launch",            field_duration, AT(config_provider, fake.launch_ms), 0, DAY_MS },
 	{ "launch_jitter",     field_duration, AT(config_provider, fake.launch_jitter_ms), 0, DAY_MS },
 	{ "terminate",         field_duration, AT(config_provider, fake.terminate_ms), 0, DAY_MS },
+	{ "stop",              field_duration, AT(config_provider, fake.stop_ms), 0, DAY_MS },
+	{ "start",             field_duration, AT(config_provider, fake.start_ms), 0, DAY_MS },
 	{ "setup",             field_duration, AT(config_provider, fake.setup_ms), 0, DAY_MS },
 	{ "contact",           field_duration, AT(config_provider, fake.contact_ms), 0, DAY_MS },
 	{ "deadline",          field_duration, AT(config_provider, fake.deadline_ms), 0, DAY_MS },
@@ -169,11 +171,13 @@ static const struct field fake_fields[] = {
 	{ "die_after",         field_duration, AT(config_provider, fake.die_after_ms), 0, YEAR_MS },
 	{ "fail_launch",       field_share,    AT(config_provider, fake.fail_launch) },
 	{ "fail_launch_first", field_int,      AT(config_provider, fake.fail_launch_first), 0, COUNT_MAX },
+	{ "fail_start",        field_share,    AT(config_provider, fake.fail_start) },
 	{ "fail_setup",        field_share,    AT(config_provider, fake.fail_setup) },
 	{ "fail_contact",      field_share,    AT(config_provider, fake.fail_contact) },
 	{ "lose_reply",        field_share,    AT(config_provider, fake.lose_reply) },
 	{ "capacity",          field_int,      AT(config_provider, fake.capacity), 0, COUNT_MAX },
 	{ "usd_per_hour",      field_usd,      AT(config_provider, fake.usd_per_hour) },
+	{ "usd_per_hour_stopped", field_usd,   AT(config_provider, fake.usd_per_hour_stopped) },
 	{ "seed",              field_int64,    AT(config_provider, fake.seed), 0, UINT32_MAX },
 	{ NULL },
 };
@@ -189,6 +193,7 @@ static const struct field pool_fields[] = {
 	{ "cpus",            field_cpus,     AT(pool, cpu_milli) },
 	{ "pids",            field_int,      AT(pool, pids_max), 16, 4194304 },
 	{ "nesting",         field_bool,     AT(pool, nesting) },
+	{ "hedge",           field_bool,     AT(pool, hedge) },
 	{ "max_age",         field_duration, AT(pool, max_age_ms), 1000, YEAR_MS },
 	{ "usd_per_hour",    field_usd,      AT(pool, usd_per_hour) },
 	{ "max_usd_per_day", field_usd,      AT(pool, max_usd_per_day) },
@@ -256,7 +261,7 @@ read_provider(
 
 /* ---- pools ---- */
 
-/* Tiers that no provider of this version has: machines are running or not there. */
+/* Machines on this host are running or not there. */
 static int
 check_tiers(const struct place *at, const struct tree *t,
     const struct config_provider *prov, const struct pool *p, struct err *err)
@@ -266,7 +271,7 @@ check_tiers(const struct place *at, const struct tree *t,
 					       : NULL;
 	struct place here = {.file = at->file, .up = at, .key = tier};
 
-	if (!tier)
+	if (!tier || prov->kind != PROVIDER_LOCAL)
 		return 0;
 	return place_err(err, &here, child(t, tier), "%s has no %s tier: expected 0",
 	    provider_kind_name(prov->kind), tier);
@@ -289,6 +294,11 @@ check_pool(const struct place *at, const struct tree *t, const struct config *c,
 	if (p->running > p->max)
 		return place_err(err, &running, child(t, "running") ?: t,
 		    "%d is more than max, %d: expected at most that", p->running, p->max);
+	if (p->running + p->stopped + p->hibernated > p->max)
+		return place_err(err, at, child(t, "max") ?: t,
+		    "running, stopped and hibernated are %d together, more than max, %d: "
+		    "expected at most that",
+		    p->running + p->stopped + p->hibernated, p->max);
 	return 0;
 }
 

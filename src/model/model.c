@@ -20,7 +20,8 @@ static const struct {
 	[MACHINE_TERMINATED]  = { "terminated",  0 },
 	[MACHINE_STOPPED]     = { "stopped",     TO(STARTING) | TO(TERMINATING) | TO(TERMINATED) },
 	[MACHINE_HIBERNATED]  = { "hibernated",  TO(STARTING) | TO(TERMINATING) | TO(TERMINATED) },
-	[MACHINE_STARTING]    = { "starting",    TO(READY) | TO(CLAIMED) | TO(TERMINATING) | TO(FAILED) },
+	/* back to its tier: there was no capacity to start it */
+	[MACHINE_STARTING]    = { "starting",    TO(READY) | TO(CLAIMED) | TO(STOPPED) | TO(HIBERNATED) | TO(TERMINATING) | TO(FAILED) },
 	[MACHINE_FAILED]      = { "failed",      0 },
 };
 #undef TO
@@ -228,6 +229,8 @@ pool_fini(struct pool *p)
 	free(p->name);
 	free(p->provider);
 	free(p->image);
+	free(p->login);
+	free(p->options);
 	for (int i = 0; i < p->n_setup; i++)
 		free(p->setup[i]);
 	*p = (struct pool){0};
@@ -240,6 +243,8 @@ pool_copy(struct pool *to, const struct pool *from)
 	to->name = xstrdup_null(from->name);
 	to->provider = xstrdup_null(from->provider);
 	to->image = xstrdup_null(from->image);
+	to->login = xstrdup_null(from->login);
+	to->options = xstrdup_null(from->options);
 	for (int i = 0; i < from->n_setup; i++)
 		to->setup[i] = xstrdup(from->setup[i]);
 }

@@ -152,6 +152,10 @@ struct pool {
 	int64_t max_age_ms;	/* spares older than this are replaced */
 	double usd_per_hour;	/* per machine; 0: the provider's own price */
 	double max_usd_per_day; /* 0: no bound */
+	bool hedge;  /* a cold launch for somebody is made twice: the first one wins */
+	char *login; /* user name on its machines; NULL: the daemon's default */
+	char *
+	    options; /* what only its kind of provider understands: see provider.h; NULL: none */
 	char *setup[POOL_SETUP_MAX];
 	int n_setup;
 	int64_t setup_timeout_ms;

@@ -204,6 +204,61 @@ run_terminate(struct op *op)
 	op_done(op, &err);
 }
 
+/* A stopped machine's timers stand still: it has no lease until it runs again. */
+static void
+run_stop(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
+
+	if (!m || (m->rec->state != FAKE_ALIVE && m->rec->state != FAKE_STOPPED)) {
+		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
+		return;
+	}
+	if (m->rec->state == FAKE_ALIVE) {
+		m->rec->ends_at = m->rec->dies_at = 0;
+		m->rec->ready_at =
+		    f->opt.stop_ms > 0 ? clock_wall_ms(f->env.clock) + f->opt.stop_ms : 0;
+		m->rec->state = FAKE_STOPPED;
+		m->seen_ready = false;
+		m->sessions = 0;
+		fake_machine_plan(m);
+		effect(f, FAKE_STOP, op->token.s);
+		if (!m->rec->ready_at)
+			fake_sight(m);
+	}
+	op_done(op, &no_error);
+}
+
+static void
+run_start(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
+	int64_t now = clock_wall_ms(f->env.clock);
+
+	if (!m || (m->rec->state != FAKE_ALIVE && m->rec->state != FAKE_STOPPED)) {
+		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
+		return;
+	}
+	if (m->rec->state == FAKE_STOPPED && m->rec->ready_at) {
+		op_refuse(op, ERR_CONFLICT, "machine %s is still stopping", op->token.s);
+		return;
+	}
+	if (m->rec->state == FAKE_STOPPED) {
+		if (fake_happens(f, f->opt.fail_start)) {
+			op_refuse(op, ERR_NO_CAPACITY, "no capacity (fake failure)");
+			return;
+		}
+		m->rec->ready_at = now + f->opt.start_ms;
+		m->rec->ends_at = op->number > 0 ? now + op->number * 1000 : 0;
+		m->rec->state = FAKE_ALIVE;
+		fake_machine_plan(m);
+		effect(f, FAKE_START, op->token.s);
+	}
+	op_done(op, &no_error);
+}
+
 static void
 run_deadline(struct op *op)
 {
@@ -352,6 +407,12 @@ on_op(void *arg)
 	case FAKE_IMAGE_REMOVE:
 		op_done(op, &no_error);
 		break;
+	case FAKE_STOP:
+		run_stop(op);
+		break;
+	case FAKE_START:
+		run_start(op);
+		break;
 	default:
 		assert(!"an operation");
 	}
@@ -493,6 +554,31 @@ fake_image_remove(struct provider *p, const char *image, const char *version,
 }
 
 static void
+fake_stop(struct provider *p, const char *token, const char *ref, bool hibernate,
+    provider_done_fn done, void *arg)
+{
+	op_start(fake_of(p), FAKE_STOP, token, ref, 0, arg)->fn.done = done;
+}
+
+static void
+fake_start(struct provider *p, const char *ref, const struct launch_spec *spec,
+    provider_done_fn done, void *arg)
+{
+	struct op *op = op_start(fake_of(p), FAKE_START, spec->token, ref, 0, arg);
+
+	op->fn.done = done;
+	op->number = spec->lease_s;
+}
+
+static void
+fake_price(
+    struct provider *p, const char *options, double *ret_running, double *ret_stopped)
+{
+	*ret_running = fake_of(p)->opt.usd_per_hour;
+	*ret_stopped = fake_of(p)->opt.usd_per_hour_stopped;
+}
+
+static void
 fake_free(struct fake *f)
 {
 	struct machine_sim *m;
@@ -538,6 +624,9 @@ static const struct provider_ops fake_ops = {
     .image = fake_image,
     .image_build = fake_image_build,
     .image_remove = fake_image_remove,
+    .stop = fake_stop,
+    .start = fake_start,
+    .price = fake_price,
     .close = fake_close,
 };
 
@@ -551,7 +640,8 @@ fake_provider_open(const struct fake_options *opt, const struct provider_env *en
 	if (fake_world_open(opt->world, &world, err) < 0)
 		return -1;
 	f = xnew(struct fake);
-	f->base = (struct provider){&fake_ops, opt->usd_per_hour, true};
+	f->base = (struct provider){
+	    .ops = &fake_ops, .usd_per_hour = opt->usd_per_hour, .sees_death = true};
 	f->env = *env;
 	f->opt = *opt;
 	f->opt.world = NULL; /* the caller's */

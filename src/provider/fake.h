@@ -21,6 +21,8 @@ struct fake_options {
 	int64_t launch_ms;	  /* from the request until ssh works */
 	int64_t launch_jitter_ms; /* that much more or less */
 	int64_t terminate_ms;
+	int64_t stop_ms;  /* until a stopped or hibernated machine is */
+	int64_t start_ms; /* from the request until ssh works again */
 	int64_t deadline_ms;
 	int64_t setup_ms; /* of each command */
 	int64_t contact_ms;
@@ -33,7 +35,9 @@ struct fake_options {
 	double
 	    lose_reply; /* launch or terminate is done, the answer is ERR_UNAVAILABLE */
 	int capacity;	/* machines; 0: no bound */
+	double fail_start; /* ERR_NO_CAPACITY: it stays stopped */
 	double usd_per_hour;
+	double usd_per_hour_stopped;
 	uint64_t seed;
 	const char *world; /* file that holds what exists; NULL: memory */
 };
@@ -54,6 +58,8 @@ enum fake_op {
 	FAKE_IMAGE,
 	FAKE_IMAGE_BUILD,
 	FAKE_IMAGE_REMOVE,
+	FAKE_STOP,
+	FAKE_START,
 	FAKE_OP_MAX,
 };
 
@@ -94,6 +100,9 @@ void fake_set_image_version(struct provider *p, const char *image, const char *v
 /* How many machines exist, dead ones included, and whether this one does. */
 int fake_count(const struct provider *p);
 bool fake_exists(const struct provider *p, const char *token);
+
+/* How many are stopped or hibernated, or on their way there. */
+int fake_count_stopped(const struct provider *p);
 
 /* When its lease or deadline ends it, wall ms; 0 where there is no such machine or no end. */
 int64_t fake_ends_at(const struct provider *p, const char *token);

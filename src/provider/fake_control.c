@@ -136,6 +136,17 @@ fake_count(const struct provider *p)
 	return fake_of(p)->count;
 }
 
+int
+fake_count_stopped(const struct provider *p)
+{
+	const struct fake *f = fake_of(p);
+	int n = 0;
+
+	for (int i = 0; i < fake_world_size(f->world); i++)
+		n += fake_world_at(f->world, i)->state == FAKE_STOPPED;
+	return n;
+}
+
 bool
 fake_exists(const struct provider *p, const char *token)
 {

@@ -56,7 +56,8 @@ fake_look(const struct machine_sim *m, struct sighting_text *text)
 {
 	static const enum sighting_state states[] = {[FAKE_ALIVE] = SIGHTING_STARTING,
 	    [FAKE_DEAD] = SIGHTING_DEAD,
-	    [FAKE_ENDING] = SIGHTING_DEAD};
+	    [FAKE_ENDING] = SIGHTING_DEAD,
+	    [FAKE_STOPPED] = SIGHTING_STOPPED};
 	const struct fake_record *r = m->rec;
 	unsigned host = (unsigned)fake_world_index(m->fake->world, r) + 1;
 	struct sighting s = {
@@ -75,6 +76,8 @@ fake_look(const struct machine_sim *m, struct sighting_text *text)
 	s.address = text->address;
 	if (r->state == FAKE_ALIVE && m->seen_ready)
 		s.state = SIGHTING_READY;
+	if (r->state == FAKE_STOPPED && r->ready_at)
+		s.state = SIGHTING_STARTING; /* stopping: neither here nor there */
 	if (r->state == FAKE_DEAD)
 		s.error = "died";
 	return s;
@@ -158,6 +161,9 @@ on_machine(void *arg)
 	} else if (r->state == FAKE_ALIVE && r->dies_at && r->dies_at <= now) {
 		r->state = FAKE_DEAD;
 		fake_sight(m);
+	} else if (r->state == FAKE_STOPPED && r->ready_at && r->ready_at <= now) {
+		r->ready_at = 0;
+		fake_sight(m);
 	}
 	fake_machine_plan(m);
 }
@@ -182,6 +188,8 @@ fake_machine_plan(struct machine_sim *m)
 		next = earlier(next, m->seen_ready ? 0 : r->ready_at);
 		next = earlier(next, r->dies_at);
 	}
+	if (r->state == FAKE_STOPPED)
+		next = earlier(next, r->ready_at);
 	if (next)
 		timer_set(c, &m->timer, next - clock_wall_ms(c), on_machine, m);
 }
@@ -225,7 +233,7 @@ fake_machine_adopt(struct fake *f, struct fake_record *r)
 	struct machine_sim *m;
 
 	r->token[sizeof(r->token) - 1] = '\0';
-	if (r->state > FAKE_ENDING || (r->ends_at && r->ends_at <= now) ||
+	if (r->state > FAKE_STOPPED || (r->ends_at && r->ends_at <= now) ||
 	    fake_find(f, r->token)) {
 		fake_world_remove(f->world, r);
 		return;

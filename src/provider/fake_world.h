@@ -13,7 +13,8 @@
 #include "base/err.h"
 #include "base/id.h"
 
-enum fake_state { FAKE_FREE, FAKE_ALIVE, FAKE_DEAD, FAKE_ENDING };
+/* FAKE_STOPPED with ready_at set: still stopping until then. */
+enum fake_state { FAKE_FREE, FAKE_ALIVE, FAKE_DEAD, FAKE_ENDING, FAKE_STOPPED };
 
 struct fake_record {
 	uint32_t state;

@@ -135,8 +135,8 @@ struct provider_ops {
 
 	/* Tiers; all three NULL where a provider has no such machines. stop: a ready machine is stopped, or
 	   hibernated, and keeps its disk; `done` means accepted, a STOPPED sighting means stopped. start: the machine runs
-	   again, under the same token, with spec's lease and keys; as launch, but that ERR_NO_CAPACITY leaves it
-	   stopped. Its address may be another afterwards. Both idempotent. */
+	   again, under the same token, with spec's lease; without keys in the spec it keeps its own. As launch, but
+	   that ERR_NO_CAPACITY leaves it stopped. Its address may be another afterwards. Both idempotent. */
 	void (*stop)(struct provider *p, const char *token, const char *ref,
 	    bool hibernate, provider_done_fn done, void *arg);
 	void (*start)(struct provider *p, const char *ref, const struct launch_spec *spec,

@@ -32,7 +32,7 @@ check_machine(struct cmachine *m)
 	if (!r)
 		return;
 	assert_ptr_equal(map_get(&m->core->reservations, r->r.id.s), r);
-	if (m->m.state == MACHINE_LAUNCHING)
+	if (m->m.state == MACHINE_LAUNCHING || m->m.state == MACHINE_STARTING)
 		assert_ptr_equal(r->launching, m);
 	if (m->m.state == MACHINE_CLAIMED)
 		assert_ptr_equal(r->machine, m);
@@ -49,6 +49,7 @@ check_reservation(struct creservation *r)
 	if (r->launching) {
 		assert_ptr_equal(r->launching->reservation, r);
 		assert_true(r->launching->m.state == MACHINE_LAUNCHING ||
+			    r->launching->m.state == MACHINE_STARTING ||
 			    r->launching->m.state == MACHINE_READY);
 	}
 	if (r->r.state == RESERVATION_ACTIVE)
@@ -60,19 +61,23 @@ check_reservation(struct creservation *r)
 static void
 check_pool(struct cpool *p, bool started)
 {
-	struct list *lists[] = {
-	    &p->ready, &p->claiming, &p->launching, &p->claimed, &p->ending, &p->failed};
+	struct list *lists[] = {&p->ready, &p->claiming, &p->launching, &p->claimed,
+	    &p->ending, &p->failed, &p->stopped};
 	struct creservation *r;
 	struct cmachine *m;
-	int n_waiting = 0;
+	int n_waiting = 0, tiered = 0;
 	uint64_t last = 0;
 
+	list_for_each (m, &p->ready, in_pool)
+		tiered += m->m.tier != TIER_RUNNING;
 	assert_int_equal(length(&p->ready) + length(&p->claiming), p->n_ready);
 	assert_int_equal(length(&p->claiming), p->n_claiming);
 	assert_int_equal(length(&p->launching), p->n_launching);
 	assert_int_equal(length(&p->claimed), p->n_claimed);
 	assert_int_equal(length(&p->ending), p->n_ending);
 	assert_int_equal(length(&p->failed), p->n_failed);
+	assert_int_equal(length(&p->stopped), p->n_stopped);
+	assert_int_equal(tiered, p->n_tiered);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_for_each (m, lists[i], in_pool) {
 			assert_ptr_equal(machine_place(m), lists[i]);

@@ -23,6 +23,7 @@ struct script {
 	struct world w;
 	struct told told[4], ignored;
 	int crash_at_effect, effects;
+	int stopped; /* in that tier */
 	bool crashed;
 };
 
@@ -110,24 +111,32 @@ check(struct script *s)
 	/* a reservation may be stored and its reply lost: then it holds a machine that nobody was told of */
 	assert_true(world_pool(w, "default").claimed >= claimed);
 	assert_int_equal(world_pool(w, "default").launching, 0);
-	assert_int_equal(fake_count(w->fake),
-	    world_pool(w, "default").ready + world_pool(w, "default").claimed);
+	assert_int_equal(
+	    world_machines(w, "default", MACHINE_STOPPED, NULL, 0), s->stopped);
+	assert_int_equal(fake_count_stopped(w->fake), s->stopped);
+	assert_int_equal(fake_count(w->fake), world_pool(w, "default").ready +
+						  world_pool(w, "default").claimed +
+						  s->stopped);
 	assert_int_equal(world_pool(w, "default").ready,
-	    world_pool(w, "default").claimed > 4 ? 6 - world_pool(w, "default").claimed
-						 : 2);
+	    s->stopped == 0 && world_pool(w, "default").claimed > 4
+		? 6 - world_pool(w, "default").claimed
+		: 2);
 	for (int i = 0; i < 4; i++)
 		answer_fini(&a[i]);
 }
 
 /* Returns false when the crash point lies behind the end. */
 static bool
-run(int write, bool durable, int effect)
+run(int write, bool durable, int effect, int stopped)
 {
-	struct script s = {.crash_at_effect = effect};
+	struct script s = {.crash_at_effect = effect, .stopped = stopped};
 	bool crashed;
 
 	world_init(&s.w);
-	s.w.pools[0].max = 6;
+	s.w.pools[0].max = stopped ? 10 : 6;
+	s.w.pools[0].stopped = stopped;
+	s.w.options.stop_ms = 300;
+	s.w.options.start_ms = 200;
 	s.w.cut = (struct cut){.at = write, .durable = durable};
 	world_start(&s.w);
 	fake_on_effect(s.w.fake, on_effect, &s);
@@ -150,7 +159,7 @@ at_every_write(void **state)
 	int n = 1;
 
 	for (int durable = 0; durable < 2; durable++)
-		for (n = 1; run(n, durable, 0); n++)
+		for (n = 1; run(n, durable, 0, *state ? 2 : 0); n++)
 			;
 	print_message("crashed at %d writes, before and after each\n", n - 1);
 	assert_true(n > 20);
@@ -161,11 +170,14 @@ at_every_effect(void **state)
 {
 	int n = 1;
 
-	while (run(0, false, n))
+	while (run(0, false, n, *state ? 2 : 0))
 		n++;
 	print_message("crashed at %d effects\n", n - 1);
 	assert_true(n > 8);
 }
+
+/* The same with a stopped tier: its stops and starts are effects like any other. */
+static char tiers[] = "tiers";
 
 int
 main(void)
@@ -173,6 +185,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(at_every_write),
 	    cmocka_unit_test(at_every_effect),
+	    cmocka_unit_test_prestate(at_every_write, tiers),
+	    cmocka_unit_test_prestate(at_every_effect, tiers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

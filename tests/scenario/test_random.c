@@ -197,10 +197,11 @@ ask_something(void)
 		core_audit(c, &root, rnd(2), audited, question());
 		break;
 	case 15: {
-		int running = (int)rnd(5);
+		int running = (int)rnd(5), stopped = rnd(2) ? 0 : (int)rnd(4);
+		int hibernated = rnd(3) ? 0 : (int)rnd(3);
 
-		core_pool_set(c, &root, "default", running, -1, -1, running + (int)rnd(8),
-		    done, question());
+		core_pool_set(c, &root, "default", running, stopped, hibernated,
+		    running + stopped + hibernated + (int)rnd(8), done, question());
 		break;
 	}
 	}
@@ -221,7 +222,18 @@ ail(void)
 	struct fake_options *o = &w.options;
 	char version[8];
 
-	switch (rnd(13)) {
+	switch (rnd(15)) {
+	case 13:
+		fake_kill(
+		    w.fake, some_machine(rnd(2) ? MACHINE_STOPPED : MACHINE_STARTING));
+		break;
+	case 14:
+		o->fail_start = rnd(3) ? 0 : 0.5;
+		o->stop_ms = (int64_t)rnd(3) * 700;
+		o->start_ms = (int64_t)rnd(3) * 500;
+		w.pools[0].hedge = rnd(2);
+		fake_set_options(w.fake, o);
+		break;
 	case 0:
 		fake_kill(w.fake, some_machine(MACHINE_READY));
 		break;
@@ -258,8 +270,9 @@ ail(void)
 		clock_sim_step_wall(w.clock, (int64_t)rnd(20000) - 10000);
 		break;
 	case 9:
-		fake_remove(
-		    w.fake, some_machine(rnd(2) ? MACHINE_READY : MACHINE_CLAIMED));
+		fake_remove(w.fake, some_machine(rnd(2)	  ? MACHINE_READY
+						 : rnd(2) ? MACHINE_STOPPED
+							  : MACHINE_CLAIMED));
 		break;
 	case 10:
 		(void)fake_add_stray(w.fake, NULL);
@@ -309,6 +322,7 @@ quiet(void)
 	w.options.lose_reply = w.options.fail_launch = w.options.fail_contact = 0;
 	fake_set_options(w.fake, &w.options);
 	world_run(&w, 3000); /* the store may still be asked once a second */
+	assert_int_equal(world_pool_set_tiers(&w, &root, 0, 0), ERR_NONE);
 	assert_int_equal(world_pool_set(&w, &root, 2, 8), ERR_NONE);
 	world_run(&w, 1800000);
 	world_check(&w);

@@ -309,17 +309,31 @@ pool_was_set(void *arg, const struct err *err)
 	*(struct set_answer *)arg = (struct set_answer){true, err->code};
 }
 
-enum err_code
-world_pool_set(struct world *w, const struct core_caller *who, int running, int max)
+static enum err_code
+set_pool(struct world *w, const struct core_caller *who, const int to[4])
 {
 	struct set_answer a = {0};
 
-	core_pool_set(w->core, who, "default", running, -1, -1, max, pool_was_set, &a);
+	core_pool_set(
+	    w->core, who, "default", to[0], to[1], to[2], to[3], pool_was_set, &a);
 	assert_false(a.done);
 	for (int64_t t = 0; !a.done && t < ANSWER_MS; t++)
 		world_run(w, 1);
 	assert_true(a.done);
 	return a.code;
+}
+
+enum err_code
+world_pool_set(struct world *w, const struct core_caller *who, int running, int max)
+{
+	return set_pool(w, who, (int[]){running, -1, -1, max});
+}
+
+enum err_code
+world_pool_set_tiers(
+    struct world *w, const struct core_caller *who, int stopped, int hibernated)
+{
+	return set_pool(w, who, (int[]){-1, stopped, hibernated, -1});
 }
 
 struct listing {

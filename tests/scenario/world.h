@@ -85,6 +85,8 @@ struct pool_view world_pool(struct world *w, const char *name);
 /* As `hearth pool set`; -1: stays. Returns the error's code. */
 enum err_code world_pool_set(
     struct world *w, const struct core_caller *who, int running, int max);
+enum err_code world_pool_set_tiers(
+    struct world *w, const struct core_caller *who, int stopped, int hibernated);
 
 /* The ids of a pool's machines in a state, in core's order; returns how many. */
 int world_machines(

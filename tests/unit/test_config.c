@@ -172,9 +172,11 @@ refuses_wrong_values(void **state)
 	    {"running: {}", "got a mapping"},
 	    {"running: ''", "got ''"},
 	    {"running: 5, max: 4", "t.yaml:5:41: pools.p.running: 5 is more than max, 4"},
-	    {"stopped: 1", "pools.p.stopped: fake has no stopped tier: expected 0"},
-	    {"hibernated: 1",
-		"pools.p.hibernated: fake has no hibernated tier: expected 0"},
+	    {"stopped: 1, max: 1",
+		"running, stopped and hibernated are 2 together, more than max, 1"},
+	    {"stopped: -1", "pools.p.stopped: expected a whole number"},
+	    {"hibernated: 20", "are 21 together, more than max, 20"},
+	    {"hedge: 1", "pools.p.hedge: expected true or false"},
 	    {"memory: 512",
 		"pools.p.memory: expected a size (512M, 20G) from 32M to 64T, got '512'"},
 	    {"memory: 1M", "from 32M to 64T, got '1M'"},
@@ -207,6 +209,8 @@ refuses_wrong_values(void **state)
 	    "t.yaml:5:17: pools.p.provider: there is no provider 'gone'");
 	must_refuse(PROVIDERS "pools:\n  p: {provider: here, image: i, stopped: 2}\n",
 	    "local has no stopped tier");
+	must_refuse(PROVIDERS "pools:\n  p: {provider: here, image: i, hibernated: 2}\n",
+	    "local has no hibernated tier");
 	must_refuse(PROVIDERS "pools:\n  p: 3\n", "pools.p: expected a mapping");
 	must_refuse("pools: []\n", "pools: expected a mapping of names, got a list");
 	must_refuse("state: var/lib\n",
