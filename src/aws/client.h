@@ -77,9 +77,10 @@ struct aws_error {
 	bool throttled;
 };
 
-/* reply is the root element, or NULL when err is set. err maps AWS's codes: throttling that did not end
+/* reply is the root element, or NULL and err is not. err maps AWS's codes: throttling that did not end
    ERR_RATE_LIMITED, no capacity and limits ERR_NO_CAPACITY, *.NotFound ERR_NOT_FOUND, auth ERR_NOT_PERMITTED,
-   other 4xx ERR_INVALID, 5xx, HTML instead of XML and silence ERR_UNAVAILABLE; message has AWS's code and text
+   other 4xx ERR_INVALID, 5xx, HTML instead of XML and silence ERR_UNAVAILABLE, a reply of more than 16 MiB
+   ERR_TOO_LARGE; no credentials ERR_NOT_PERMITTED, lest it be taken for a thing that is gone. The message has AWS's code and text
    (bounded, printable), the hint says what to do. Valid during the call. */
 typedef void (*aws_query_fn)(void *arg, const struct xml *reply,
     const struct aws_error *aws, const struct err *err);

@@ -36,6 +36,7 @@ struct fetch {
 	struct list link;
 	struct fetcher *f;
 	CURL *easy;
+	bool added; /* to the multi handle */
 	struct curl_slist *headers;
 	char *request_body; /* owned */
 	size_t request_len;
@@ -76,13 +77,19 @@ headers_free(struct curl_slist *list)
 }
 
 static void
+leave(struct fetch *r)
+{
+	if (r->added)
+		curl_multi_remove_handle(r->f->multi, r->easy);
+	r->added = false;
+}
+
+static void
 fetch_free(struct fetch *r)
 {
 	list_remove(&r->link);
-	if (r->easy) {
-		curl_multi_remove_handle(r->f->multi, r->easy);
-		curl_easy_cleanup(r->easy);
-	}
+	leave(r);
+	curl_easy_cleanup(r->easy);
 	headers_free(r->headers);
 	free_wiped(r->request_body, r->request_len, r->secret);
 	free_wiped(r->body, r->cap, r->secret);
@@ -119,7 +126,7 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	n *= size;
 	if (n > r->max - r->len) {
 		r->too_large = true;
-		return n == 0;
+		return 0;
 	}
 	body_grow(r, r->len + n + 1);
 	memcpy(r->body + r->len, data, n);
@@ -177,7 +184,6 @@ succeed(struct fetch *r)
 	    .etag = header(r, "ETag"),
 	    .retry_after_s = retry_after_of(r),
 	};
-	struct err err = {0};
 	long status = 0;
 	curl_off_t us = 0;
 
@@ -188,7 +194,7 @@ succeed(struct fetch *r)
 	reply.body = r->body;
 	reply.status = (int)status;
 	reply.duration_us = us;
-	r->done(r->arg, &reply, true, &err);
+	r->done(r->arg, &reply, true, NULL);
 }
 
 static void
@@ -205,18 +211,27 @@ explain(const struct fetch *r, CURLcode rc, struct err *err)
 		    "%s: %s", r->where, why);
 }
 
+static bool
+was_sent(const struct fetch *r)
+{
+	long bytes = 0;
+
+	if (r->easy)
+		(void)curl_easy_getinfo(r->easy, CURLINFO_REQUEST_SIZE, &bytes);
+	return bytes > 0;
+}
+
 static void
 fail(struct fetch *r, CURLcode rc)
 {
 	struct err err;
-	long sent = 0;
 
 	explain(r, rc, &err);
-	(void)curl_easy_getinfo(r->easy, CURLINFO_REQUEST_SIZE, &sent);
-	r->done(r->arg, NULL, sent > 0, &err);
+	r->done(r->arg, NULL, was_sent(r), &err);
 }
 
-/* The callback may start and cancel others, and close the fetcher, which is freed later, by the loop. */
+/* The callback may start and cancel others, and close the fetcher: that frees the multi handle at once, which
+   a request must have left by then, and the fetcher itself later, from the loop. */
 static void
 drain(struct fetcher *f)
 {
@@ -229,6 +244,7 @@ drain(struct fetcher *f)
 
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
 		list_remove(&r->link);
+		leave(r);
 		if (rc == CURLE_OK)
 			succeed(r);
 		else
@@ -349,7 +365,8 @@ fetcher_new(struct uv_loop_s *uv, int connections_max)
 	struct fetcher *f = xnew(struct fetcher);
 	long max = connections_max > 0 ? connections_max : CONNECTIONS_MAX;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(f->multi = curl_multi_init())) {
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+	    !(f->multi = curl_multi_init())) {
 		log_error("libcurl cannot be started: out of memory?");
 		abort();
 	}
@@ -377,8 +394,10 @@ cancel_all(struct list *requests)
 		struct err err;
 
 		list_remove(&r->link);
-		err_set(&err, ERR_CANCELLED, "%s: given up, for the program ends", r->where);
-		r->done(r->arg, NULL, true, &err);
+		leave(r);
+		err_set(
+		    &err, ERR_CANCELLED, "%s: given up, for the program ends", r->where);
+		r->done(r->arg, NULL, was_sent(r), &err);
 		fetch_free(r);
 	}
 }
@@ -401,7 +420,6 @@ fetcher_close(struct fetcher *f)
 	cancel_all(&f->under_way);
 	cancel_all(&f->refused);
 	curl_multi_cleanup(f->multi);
-	curl_global_cleanup();
 	uv_close((uv_handle_t *)&f->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&f->refuse, on_handle_closed);
 }
@@ -429,8 +447,8 @@ check_url(struct fetch *r, const char *url, struct err *err)
 	if (result == 0) {
 		bool has_port = !curl_url_get(u, CURLUPART_PORT, &port, 0);
 
-		(void)snprintf(r->where, sizeof(r->where), "%s://%.120s%s%s", scheme, host,
-		    has_port ? ":" : "", has_port ? port : "");
+		(void)snprintf(r->where, sizeof(r->where), "%s://%.120s%s%s", scheme,
+		    host, has_port ? ":" : "", has_port ? port : "");
 	}
 	curl_free(scheme);
 	curl_free(host);
@@ -444,7 +462,8 @@ static int
 add_header(struct fetch *r, const char *name, const char *value, struct err *err)
 {
 	/* libcurl's way to send a header that is empty */
-	AUTO_FREE char *line = *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
+	AUTO_FREE char *line =
+	    *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
 	struct curl_slist *list;
 
 	if (strpbrk(line, "\r\n"))
@@ -483,7 +502,8 @@ set_body(struct fetch *r, const struct fetch_request *req)
 	r->request_body = xmalloc(r->request_len + 1);
 	if (r->request_len)
 		memcpy(r->request_body, req->body, r->request_len);
-	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->request_len);
+	curl_easy_setopt(
+	    r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->request_len);
 	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->request_body);
 	curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, req->method);
 }
@@ -536,14 +556,15 @@ begin(struct fetch *r, const struct fetch_request *req, struct err *err)
 		abort();
 	set_options(r, req);
 	rc = curl_multi_add_handle(r->f->multi, r->easy);
-	if (rc != CURLM_OK)
-		return err_set(err, ERR_INTERNAL, "%s: %s", r->where, curl_multi_strerror(rc));
+	r->added = rc == CURLM_OK;
+	if (!r->added)
+		return err_set(
+		    err, ERR_INTERNAL, "%s: %s", r->where, curl_multi_strerror(rc));
 	return 0;
 }
 
 struct fetch *
-fetch_start(
-    struct fetcher *f, const struct fetch_request *req, fetch_fn done, void *arg)
+fetch_start(struct fetcher *f, const struct fetch_request *req, fetch_fn done, void *arg)
 {
 	struct fetch *r = xnew(struct fetch);
 

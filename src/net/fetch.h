@@ -41,10 +41,11 @@ struct fetch_request {
 	const void *body; /* NULL: none */
 	size_t body_len;
 	int connect_timeout_ms; /* 0: 3 s */
-	int timeout_ms;		/* for all of it, from when it has its connection; 0: 30 s */
-	size_t reply_max;	/* bytes of the reply's body; 0: 16 MiB */
-	bool no_proxy;		/* never by a proxy: metadata services, loopback */
-	bool once; /* never sent twice: libcurl by itself repeats a request, POST or not, whose
+	int timeout_ms;	  /* for all of it, from when it has its connection; 0: 30 s */
+	size_t reply_max; /* bytes of the reply's body; 0: 16 MiB */
+	bool no_proxy;	  /* never by a proxy: metadata services, loopback */
+	bool
+	    once; /* never sent twice: libcurl by itself repeats a request, POST or not, whose
 		      kept connection ends without a reply, so this one gets a new connection */
 	bool secret; /* bodies carry secrets: both are wiped when they are freed */
 };
@@ -60,7 +61,7 @@ struct fetch_reply {
 	int64_t duration_us;	  /* request begun to reply complete */
 };
 
-/* reply is NULL when err is set. ERR_UNAVAILABLE: no connection, time-out, cut off, TLS refused (the message
+/* Either reply or err is NULL. ERR_UNAVAILABLE: no connection, time-out, cut off, TLS refused (the message
    says which); `sent` tells whether any byte of the request may have reached the peer, so that something may
    have been done there. ERR_TOO_LARGE: more than reply_max. ERR_INVALID: the URL. ERR_CANCELLED. */
 typedef void (*fetch_fn)(
