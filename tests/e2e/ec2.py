@@ -97,6 +97,8 @@ class Endpoint:
         self.settings = {"listen": f"127.0.0.1:{self.port}", "state": self.state,
                          "credentials": f"[{{access_key_id: {KEY}, secret_access_key: {SECRET}}}]",
                          "machines": machines, "speed": speed, **(settings or {})}
+        if machines == "local":
+            self.settings.setdefault("runtime", self.dir / "run")
         if "\n" in scenario or ":" in scenario:
             (self.dir / "scenario.yaml").write_text(scenario)
             scenario = self.dir / "scenario.yaml"
@@ -128,6 +130,8 @@ class Endpoint:
 
     def spawn(self, *args, **kwargs):
         self.place_image()
+        if self.machines == "local":
+            (self.dir / "run").mkdir(mode=0o755, exist_ok=True)
         env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([program("hearth-ec2"), "--config", str(self.config), *args],
