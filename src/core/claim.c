@@ -15,6 +15,7 @@ struct claim {
 	struct creservation *r; /* stays: r->claiming holds it */
 	struct cpool *pool;
 	enum path path;
+	enum reservation_state state;
 	int64_t ready_at, expires_at, hold_ms;
 	double usd_per_hour;
 };
@@ -25,6 +26,10 @@ claim_candidate(struct cpool *p, const char **ret_why)
 	struct cmachine *m;
 	int old = 0, unseen = 0;
 
+	if (p->access == ACCESS_LAUNCH) {
+		*ret_why = "its machines get their user's keys at launch";
+		return NULL;
+	}
 	list_for_each (m, &p->ready, in_pool) {
 		if (m->reservation)
 			continue; /* launched for somebody who is about to take it */
@@ -101,7 +106,8 @@ won(const struct claim *cl, struct cmachine *m)
 		m->reservation = NULL; /* it died in that moment */
 	r->r.machine = cl->machine;
 	if (r->r.state != RESERVATION_ENDED) {
-		r->r.state = RESERVATION_ACTIVE;
+		r->r.state = cl->state;
+		r->opening = cl->state != RESERVATION_ACTIVE;
 		r->r.path = cl->path;
 		r->r.ready_at = cl->ready_at;
 		r->r.expires_at = cl->expires_at + r->r.hold_ms - cl->hold_ms;
@@ -197,10 +203,11 @@ claim_start(struct creservation *r, struct cmachine *m)
 
 	row.path = path_by(r, m);
 	row.machine = m->m.id;
-	row.state = RESERVATION_ACTIVE;
+	row.state = r->pool->access == ACCESS_AUTHORIZE ? RESERVATION_PREPARING
+							: RESERVATION_ACTIVE;
 	if (!row.expires_at)
 		row.expires_at = now + row.hold_ms;
-	if (!row.ready_at)
+	if (!row.ready_at && row.state == RESERVATION_ACTIVE)
 		row.ready_at = now;
 	row.usd_per_hour = machine_cost(r->pool, false, 0, 3600000);
 	store_tx_reservation(w->tx, &row);
@@ -210,7 +217,7 @@ claim_start(struct creservation *r, struct cmachine *m)
 	core_event_machine_as(c, w, m, &mrow);
 	core_event_reservation(c, w, &row, path_name(row.path));
 
-	*cl = (struct claim){c, m->m.id, r, r->pool, row.path, row.ready_at,
+	*cl = (struct claim){c, m->m.id, r, r->pool, row.path, row.state, row.ready_at,
 	    row.expires_at, row.hold_ms, row.usd_per_hour};
 	r->claiming = true;
 	machine_set_claiming(m, true);

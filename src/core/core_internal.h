@@ -99,7 +99,9 @@ struct creservation {
 	int position;	      /* in line, 1 is next: as of the last look at the line */
 	int launches;	      /* cold launches made for it that failed */
 	int swaps;
-	bool durable;	  /* the store has it */
+	bool durable; /* the store has it */
+	bool
+	    opening; /* has its machine, and its keys are on their way there: not active yet */
 	bool claiming;	  /* a claim is on its way to the store */
 	bool unsaved;	  /* changed while claiming: saved when the claim is over */
 	bool end_durable; /* ENDED, and the store knows */
@@ -124,6 +126,8 @@ struct cpool {
 	struct list in_core;
 	struct cprovider *provider;
 	struct image *image;
+	enum provider_access access; /* the provider's answers for this pool's options */
+	double usd_running, usd_stopped;
 	bool gone;	      /* no longer in the configuration */
 	struct list ready;    /* oldest first */
 	struct list claiming; /* ready, a claim is on its way to the store */
@@ -331,6 +335,7 @@ enum {
 	HOLD_STEP_MACHINE,
 	HOLD_STEP_CLAIM,
 	HOLD_STEP_CERTIFICATE,
+	HOLD_STEP_ACCESS,
 	HOLD_STEP_DEADLINE,
 	HOLD_STEP_CONTACT
 };
@@ -389,6 +394,10 @@ void pool_wake(struct cpool *p); /* reconciles later in this round of the loop *
 void pool_launch_ok(struct cpool *p, int64_t ms); /* -1: no measure of a launch */
 void pool_launch_failed(struct cpool *p, const char *why);
 bool pool_may_launch(struct cpool *p, const char **ret_why);
+
+/* Its provider or its options were set: keeps what the provider says of them, which is asked for even when the
+   provider is closed. */
+void pool_ask_provider(struct cpool *p);
 int pool_total(const struct cpool *p);
 int pool_at_rest(struct cpool *p); /* that could be started now */
 

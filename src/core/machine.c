@@ -191,18 +191,10 @@ machine_lease_s(const struct cpool *p)
 	return (p->p.max_age_ms + p->core->opt.max_hold_ms) / 1000 + LEASE_SLACK_S;
 }
 
-/* Asked for anew each time: a table look-up, and the configuration may be another by now. */
 double
 machine_cost(const struct cpool *p, bool stopped, int64_t from_at, int64_t to_at)
 {
-	struct provider *pr = p->provider->p;
-	double running = p->provider->usd_per_hour, resting = 0, rate;
-
-	if (pr && pr->ops->price)
-		pr->ops->price(pr, p->p.options, &running, &resting);
-	if (p->p.usd_per_hour > 0)
-		running = p->p.usd_per_hour;
-	rate = stopped ? resting : running;
+	double rate = stopped ? p->usd_stopped : p->usd_running;
 
 	return to_at > from_at ? rate * (double)(to_at - from_at) / 3600000.0 : 0;
 }
@@ -303,6 +295,9 @@ launch_start(struct plan_run *run, int i)
 		.user_ca = c->user_ca_line,
 		.tier = m->m.tier,
 		.options = p->p.options,
+		.authorized_keys = m->reservation && p->access == ACCESS_LAUNCH
+				       ? m->reservation->r.public_keys
+				       : NULL,
 	    },
 	    launch_answered, plan_run_ref(run));
 	ssh_hostkey_fini(&key);

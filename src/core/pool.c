@@ -62,6 +62,21 @@ pool_free(struct cpool *p)
 	free(p);
 }
 
+void
+pool_ask_provider(struct cpool *p)
+{
+	struct provider *pr = p->provider->p;
+
+	p->access =
+	    pr->ops->access ? pr->ops->access(pr, p->p.options) : ACCESS_CERTIFICATE;
+	p->usd_running = p->provider->usd_per_hour;
+	p->usd_stopped = 0;
+	if (pr->ops->price)
+		pr->ops->price(pr, p->p.options, &p->usd_running, &p->usd_stopped);
+	if (p->p.usd_per_hour > 0)
+		p->usd_running = p->p.usd_per_hour;
+}
+
 int
 pool_total(const struct cpool *p)
 {
@@ -71,9 +86,9 @@ pool_total(const struct cpool *p)
 static bool
 may_start(struct cpool *p)
 {
-	return p->n_stopped > 0 && !p->gone && core_can_write(p->core) &&
-	       p->provider->listed && p->start_after_ms <= clock_now_ms(p->core->clock) &&
-	       !budget_spent(p);
+	return p->n_stopped > 0 && p->access != ACCESS_LAUNCH && !p->gone &&
+	       core_can_write(p->core) && p->provider->listed &&
+	       p->start_after_ms <= clock_now_ms(p->core->clock) && !budget_spent(p);
 }
 
 int
@@ -292,6 +307,8 @@ take_over_launch(struct creservation *r)
 {
 	struct cmachine *m;
 
+	if (r->pool->access == ACCESS_LAUNCH)
+		return false; /* it has not got this user's keys */
 	list_for_each (m, &r->pool->launching, in_pool)
 		if (!m->reservation && machine_current(m)) {
 			m->reservation = r;
@@ -401,7 +418,8 @@ serve_line(struct cpool *p)
 		room = room && may_launch_one(p, &why);
 		if (room) {
 			machine_launch(p, r, TIER_RUNNING);
-			if (p->p.hedge && !r->r.no_warm && may_launch_one(p, &why))
+			if (p->p.hedge && p->access != ACCESS_LAUNCH && !r->r.no_warm &&
+			    may_launch_one(p, &why))
 				machine_launch(p, NULL, TIER_RUNNING)->for_miss = true;
 			reservation_moved(r, RESERVATION_PREPARING);
 		} else {
@@ -596,6 +614,8 @@ reconcile(void *arg)
 	if (p->gone)
 		dismiss_line(p);
 	spent = budget_spent(p);
+	if (p->access == ACCESS_LAUNCH)
+		want = 0;
 	if (spent) {
 		want = 0;
 		set_error(p, over_budget);
@@ -753,6 +773,7 @@ adopt_settings(struct cpool *p, const struct pool *from, struct cprovider *pr)
 	pool_fini(&old);
 	p->provider = pr;
 	p->image = image_get(pr, from->image);
+	pool_ask_provider(p);
 	p->gone = false;
 	p->configured[0] = from->running;
 	p->configured[1] = from->stopped;

@@ -57,6 +57,7 @@ load_machine(void *arg, const struct machine *row)
 			return;
 		}
 		p->image = image_get(p->provider, row->image);
+		pool_ask_provider(p);
 	}
 	m = machine_new(p, row);
 	if (m->m.state == MACHINE_READY) /* a spare, whomever it was launched for */

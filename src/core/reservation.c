@@ -19,6 +19,7 @@
 #define SAVE_AGAIN_MS 1000
 
 static const struct plan hold_plan;
+static void count_active(struct creservation *r);
 
 struct creservation *
 reservation_new(struct core *c, const struct reservation *row)
@@ -115,6 +116,63 @@ certificate_start(struct plan_run *run, int i)
 	if (!r->op) /* whoever asks later has them made anew */
 		certs_free(&r->certs);
 	plan_step_done(run, i, NULL, 0);
+}
+
+/* Its keys are in the machine, and so it is active: told when that is durable. */
+static void
+opened_durable(void *arg, const struct err *err)
+{
+	struct id_of *id = arg;
+	struct creservation *r = map_get(&id->core->reservations, id->id.s);
+
+	free(id);
+	if (!r)
+		return;
+	request_settled(r, NULL);
+	request_answer_waiters(r);
+}
+
+static void
+opened(struct creservation *r)
+{
+	struct id_of *id = xnew(struct id_of);
+
+	r->opening = false;
+	if (!r->r.ready_at) {
+		r->r.ready_at = clock_wall_ms(r->core->clock);
+		count_active(r);
+	}
+	reservation_moved(r, RESERVATION_ACTIVE);
+	reservation_set_timer(r);
+	*id = (struct id_of){r->core, r->r.id};
+	core_tx_then(r->core, opened_durable, id);
+}
+
+static void
+access_answered(void *arg, const struct err *err)
+{
+	struct plan_run *run = arg;
+
+	if (!run->over && plan_step_running(run, HOLD_STEP_ACCESS)) {
+		if (err->code == ERR_NONE) {
+			opened(run->owner);
+			plan_step_done(run, HOLD_STEP_ACCESS, NULL, 0);
+		} else {
+			plan_step_failed(run, HOLD_STEP_ACCESS, err);
+		}
+	}
+	plan_run_unref(run);
+}
+
+static void
+access_start(struct plan_run *run, int i)
+{
+	struct creservation *r = run->owner;
+	struct cmachine *m = r->machine;
+	struct provider *p = m->pool->provider->p;
+
+	p->ops->authorize(p, m->m.id.s, m->m.provider_ref, r->r.public_keys,
+	    access_answered, plan_run_ref(run));
 }
 
 static void
@@ -257,6 +315,7 @@ swap(struct creservation *r, const char *why)
 	char reason[160];
 
 	r->machine = NULL;
+	r->opening = false;
 	r->r.machine = (struct id){{0}};
 	if (m) {
 		m->reservation = NULL;
@@ -278,6 +337,7 @@ static void
 hold_finished(struct plan_run *run, const struct err *err)
 {
 	struct creservation *r = run->owner;
+	bool opening;
 	char why[200];
 
 	timer_off(&r->contact);
@@ -286,16 +346,22 @@ hold_finished(struct plan_run *run, const struct err *err)
 	plan_run_unref(run);
 	if (err->code == ERR_NONE || err->code == ERR_CANCELLED)
 		return;
-	if (r->r.state != RESERVATION_ACTIVE)
+	if (r->r.state != RESERVATION_ACTIVE && !r->opening)
 		return;
-	(void)snprintf(why, sizeof(why), "no ssh at first contact: %.150s", err->msg);
+	(void)snprintf(why, sizeof(why), "%s: %.150s",
+	    r->opening ? "its keys could not be brought there"
+		       : "no ssh at first contact",
+	    err->msg);
+	opening = r->opening;
 	swap(r, why);
+	if (opening)
+		request_settled(r, NULL); /* it waits for another */
 }
 
 /* clang-format off */
 static const struct plan hold_plan = {
 	.name = "reservation",
-	.n = 5,
+	.n = 6,
 	.steps = {
 		[HOLD_STEP_MACHINE]     = { .name = "machine", .start = machine_step_start },
 		[HOLD_STEP_CLAIM]       = { .name = "claim", .waits_for = 1u << HOLD_STEP_MACHINE,
@@ -304,7 +370,10 @@ static const struct plan hold_plan = {
 		                            .start = certificate_start },
 		[HOLD_STEP_DEADLINE]    = { .name = "deadline", .waits_for = 1u << HOLD_STEP_CLAIM,
 		                            .effect = true, .optional = true, .start = push_deadline },
-		[HOLD_STEP_CONTACT]     = { .name = "contact", .waits_for = 1u << HOLD_STEP_CLAIM,
+		[HOLD_STEP_ACCESS]      = { .name = "access", .waits_for = 1u << HOLD_STEP_CLAIM,
+		                            .effect = true, .start = access_start },
+		[HOLD_STEP_CONTACT]     = { .name = "contact",
+		                            .waits_for = 1u << HOLD_STEP_CLAIM | 1u << HOLD_STEP_ACCESS,
 		                            .start = contact_start },
 	},
 	.finished = hold_finished,
@@ -322,6 +391,8 @@ reservation_plan_new(struct creservation *r)
 {
 	plan_run_abandon(r->run, "begun anew with another machine");
 	r->run = plan_run_new(r->core, &hold_plan, r, r->r.id, 1 + r->swaps);
+	if (r->pool->access != ACCESS_AUTHORIZE)
+		plan_run_skip(r->run, HOLD_STEP_ACCESS);
 }
 
 void
@@ -442,7 +513,7 @@ reservation_claimed(struct creservation *r, bool first)
 		ended_meanwhile(r);
 		return;
 	}
-	if (first)
+	if (first && !r->opening)
 		count_active(r);
 	if (!m) { /* it died in that moment */
 		swap(r, "the machine ended before it was handed over");
@@ -460,6 +531,8 @@ reservation_claimed(struct creservation *r, bool first)
 	plan_run_begin(r->run, HOLD_STEP_CLAIM);
 	if (r->run)
 		core_defer(c, after_reply, plan_run_ref(r->run));
+	if (r->opening)
+		return; /* its keys are on their way: opened() goes on */
 	request_settled(r, NULL);
 	request_answer_waiters(r);
 }
@@ -544,11 +617,14 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 {
 	struct core *c = r->core;
 	struct cmachine *m = r->machine;
-	bool in_line = !list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE;
+	bool in_line =
+	    !list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE && !r->opening;
+	bool opening = r->opening;
 	struct err err;
 
 	if (r->r.state == RESERVATION_ENDED)
 		return;
+	r->opening = false;
 	if (in_line)
 		leave_line(r);
 	list_remove(&r->in_pool);
@@ -583,6 +659,8 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 		machine_end(m, NULL);
 	pool_wake(r->pool);
 	request_group_ended(r);
+	if (opening)
+		request_settled(r, NULL); /* its request waited for the keys */
 }
 
 void
@@ -603,6 +681,13 @@ reservation_machine_gone(struct creservation *r, const char *why)
 {
 	int64_t now = clock_wall_ms(r->core->clock);
 
+	if (r->opening) {
+		plan_run_abandon(r->run, why);
+		r->run = NULL;
+		swap(r, why);
+		request_settled(r, NULL);
+		return;
+	}
 	if (r->r.state != RESERVATION_ACTIVE)
 		return;
 	if (r->run && plan_step_running(r->run, HOLD_STEP_CONTACT) && r->machine &&

@@ -162,7 +162,7 @@ static int
 last_of(const struct trace_step *steps, int n)
 {
 	static const char *const names[] = {
-	    "certificate", "claim", "setup", "ready", "start", "launch"};
+	    "access", "certificate", "claim", "setup", "ready", "start", "launch"};
 	int last = -1;
 
 	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)

@@ -315,6 +315,22 @@ run_contact(struct op *op)
 }
 
 static void
+run_authorize(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *m = fake_find(f, op->token.s);
+
+	if (!m || m->rec->state != FAKE_ALIVE || !m->seen_ready ||
+	    fake_happens(f, f->opt.fail_authorize)) {
+		op_refuse(op, ERR_UNAVAILABLE, "machine %s takes no keys", op->token.s);
+		return;
+	}
+	xstrset(&f->last_keys, op->text);
+	effect(f, FAKE_AUTHORIZE, op->token.s);
+	op_done(op, &no_error);
+}
+
+static void
 run_inventory(struct op *op)
 {
 	struct fake *f = op->fake;
@@ -413,6 +429,9 @@ on_op(void *arg)
 	case FAKE_START:
 		run_start(op);
 		break;
+	case FAKE_AUTHORIZE:
+		run_authorize(op);
+		break;
 	default:
 		assert(!"an operation");
 	}
@@ -469,6 +488,8 @@ fake_launch(struct provider *p, const struct launch_spec *spec, provider_launch_
 	op->fn.launch = done;
 	op->version = xstrdup_null(spec->image_version);
 	op->number = spec->lease_s;
+	if (spec->authorized_keys)
+		xstrset(&fake_of(p)->last_keys, spec->authorized_keys);
 }
 
 static void
@@ -570,6 +591,22 @@ fake_start(struct provider *p, const char *ref, const struct launch_spec *spec,
 	op->number = spec->lease_s;
 }
 
+static enum provider_access
+fake_access(struct provider *p, const char *options)
+{
+	return fake_of(p)->opt.access;
+}
+
+static void
+fake_authorize(struct provider *p, const char *token, const char *ref, const char *keys,
+    provider_done_fn done, void *arg)
+{
+	struct fake *f = fake_of(p);
+
+	op_start(f, FAKE_AUTHORIZE, token, keys, f->opt.authorize_ms, arg)->fn.done =
+	    done;
+}
+
 static void
 fake_price(
     struct provider *p, const char *options, double *ret_running, double *ret_stopped)
@@ -596,6 +633,7 @@ fake_free(struct fake *f)
 		f->failures = next;
 	}
 	fake_world_close(f->world);
+	free(f->last_keys);
 	free(f);
 }
 
@@ -627,6 +665,8 @@ static const struct provider_ops fake_ops = {
     .stop = fake_stop,
     .start = fake_start,
     .price = fake_price,
+    .access = fake_access,
+    .authorize = fake_authorize,
     .close = fake_close,
 };
 

@@ -26,18 +26,21 @@ struct fake_options {
 	int64_t deadline_ms;
 	int64_t setup_ms; /* of each command */
 	int64_t contact_ms;
+	int64_t authorize_ms;
 	int64_t image_ms;      /* until an image is there; builds too */
 	double fail_launch;    /* with nothing left behind */
 	int fail_launch_first; /* that many launches fail, then `fail_launch` counts */
 	int64_t die_after_ms;  /* after it was ready; 0: never */
 	double fail_setup;
 	double fail_contact;
+	double fail_authorize;
 	double
 	    lose_reply; /* launch or terminate is done, the answer is ERR_UNAVAILABLE */
 	int capacity;	/* machines; 0: no bound */
 	double fail_start; /* ERR_NO_CAPACITY: it stays stopped */
 	double usd_per_hour;
 	double usd_per_hour_stopped;
+	enum provider_access access;
 	uint64_t seed;
 	const char *world; /* file that holds what exists; NULL: memory */
 };
@@ -60,6 +63,7 @@ enum fake_op {
 	FAKE_IMAGE_REMOVE,
 	FAKE_STOP,
 	FAKE_START,
+	FAKE_AUTHORIZE,
 	FAKE_OP_MAX,
 };
 
@@ -100,6 +104,9 @@ void fake_set_image_version(struct provider *p, const char *image, const char *v
 /* How many machines exist, dead ones included, and whether this one does. */
 int fake_count(const struct provider *p);
 bool fake_exists(const struct provider *p, const char *token);
+
+/* The keys the last launch or authorize brought; NULL: none yet. */
+const char *fake_last_keys(const struct provider *p);
 
 /* How many are stopped or hibernated, or on their way there. */
 int fake_count_stopped(const struct provider *p);

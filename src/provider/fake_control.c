@@ -136,6 +136,12 @@ fake_count(const struct provider *p)
 	return fake_of(p)->count;
 }
 
+const char *
+fake_last_keys(const struct provider *p)
+{
+	return fake_of(p)->last_keys;
+}
+
 int
 fake_count_stopped(const struct provider *p)
 {

@@ -45,6 +45,7 @@ struct fake {
 	fake_effect_fn on_effect;
 	void *on_effect_arg;
 	char stray_ref[FAKE_REF_MAX];
+	char *last_keys; /* owned */
 };
 
 static inline struct fake *

@@ -76,6 +76,15 @@ struct launch_spec {
 	const char *user_ca; /* public key line */
 	enum tier tier;	     /* where it is to be kept: what it must be able to do */
 	const char *options; /* the pool's, see `price`; NULL: none */
+	const char *
+	    authorized_keys; /* ACCESS_LAUNCH: the user's public keys, a line each; else NULL */
+};
+
+/* How a user gets into a machine. */
+enum provider_access {
+	ACCESS_CERTIFICATE, /* it trusts the user CA: a claim touches nothing but the store */
+	ACCESS_AUTHORIZE, /* the user's keys are brought there at the claim, by `authorize` */
+	ACCESS_LAUNCH, /* they are given at launch: every machine is launched for its user */
 };
 
 typedef void (*provider_done_fn)(void *arg, const struct err *err);
@@ -147,6 +156,13 @@ struct provider_ops {
 	   configuration made of a pool's own settings for this kind of provider; core only keeps it. */
 	void (*price)(struct provider *p, const char *options, double *ret_running,
 	    double *ret_stopped);
+
+	/* NULL: certificates. */
+	enum provider_access (*access)(struct provider *p, const char *options);
+
+	/* ACCESS_AUTHORIZE: lets these public keys (a line each) in. Idempotent. */
+	void (*authorize)(struct provider *p, const char *token, const char *ref,
+	    const char *keys, provider_done_fn done, void *arg);
 
 	/* Calls the pending `done`s with ERR_CANCELLED and frees. Machines stay. */
 	void (*close)(struct provider *p);
