@@ -9,6 +9,7 @@
  * disturbed nobody. Its end shows on `pidfd`; hearthd's end shows to it on the lifeline.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,6 +36,7 @@ struct launcher_settings {
 	    *config_path; /* absolute: the file that the launcher may open for us again */
 	const char *network; /* CIDR; NULL: it makes no machines */
 	int64_t uid_base;
+	bool instances; /* its machines are hearth-ec2's: see launcher/protocol.h */
 };
 
 /* Forks. */

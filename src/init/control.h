@@ -5,13 +5,15 @@
 /*
  * How hearth-init is started, and what hearthd says to it.
  *
- *   hearth-init --ssh-fd N --control-fd N --lease SECONDS [--port PORT]
+ *   hearth-init --ssh-fd N --control-fd N --lease SECONDS|--console-fd N [--port PORT]
  *
  * It must be PID 1 of its pid namespace, root there, with the machine's root and mounts
  * in place and /dev/null on 0, 1 and 2. N are listening Unix sockets, 3 or above: a
  * SOCK_STREAM one whose connections are given to sshd, and a SOCK_SEQPACKET one for what
  * follows. The lease is the first deadline, 0 to CONTROL_SECONDS_MAX from now. PORT is 22
- * unless given; 0 means no TCP listener. Wrong arguments: one line on stderr, exit
+ * unless given; 0 means no TCP listener. With --console-fd, a file that is open for reading and writing, the machine is an instance
+ * (instance.h): it has no lease, sshd runs with /etc/ssh/sshd_config, and signals 37 and 38 end it, 39 reboots it, as
+ * SIGRTMIN+3 to +5 do with systemd. Wrong arguments: one line on stderr, exit
  * code 2. When it exits the kernel ends all that is in the machine.
  *
  * Over the control socket, which the launcher bound in the host's file system
@@ -33,7 +35,10 @@
  * signal, 124 for the time-out). COMMAND goes to `sh -c` as root. One at a time per
  *                             connection; output beyond CONTROL_OUTPUT_MAX is dropped.
  * The time-out and the end of the connection kill it and its process group. "shutdown"
- * "ok": sessions get a SIGHUP, then the machine ends, 1 s later at most Anything else is
+ * "ok": sessions get a SIGHUP, then the machine ends, 1 s later at most (5 s in an instance)
+ *   "reboot"                  "ok": all that runs in the instance ends, then it boots again. Whoever watches gets
+ *                             "rebooting", also when it was somebody inside, and "ready" when it is
+ * Anything else is
  * answered "error TEXT". In message and warning, control characters become '?'.
  *
  * There are at most CONTROL_CLIENTS_MAX connections; one more is told so and closed. A

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "init/control.h"
+#include "init/instance.h"
 #include "init/loop.h"
 #include "init/server.h"
 #include "init/sessions.h"
@@ -16,36 +17,49 @@
 #define LOOK_FIRST_MS 20
 #define LOOK_LAST_MS 1000
 #define GRACE_MS 1000
+#define GRACE_INSTANCE_MS 5000
 
-static enum { LIFE_STARTING, LIFE_READY, LIFE_ENDING } state;
+static enum { LIFE_STARTING, LIFE_READY, LIFE_ENDING, LIFE_REBOOTING } state;
 
 static int64_t deadline_ms;
 static int64_t warn_at_ms;    /* LOOP_NEVER once it is said */
 static int64_t look_again_ms; /* STARTING */
 static int64_t look_pause_ms = LOOK_FIRST_MS;
-static int64_t give_up_ms; /* ENDING */
+static int64_t give_up_ms; /* ENDING, REBOOTING */
 static uint16_t tcp_port;
 
 static char warning[CONTROL_WARNING_MAX + 1] =
     "save your work, or extend the reservation";
 
-static const struct {
+struct needed {
 	const char *path;
 	int mode;
-} needed[] = {
+};
+
+static const struct needed needed[] = {
     {"/usr/sbin/sshd", X_OK},
     {"/etc/hearth/sshd_config", R_OK},
     {"/etc/hearth/host_key", R_OK},
     {"/etc/hearth/host_key-cert.pub", R_OK},
     {"/etc/hearth/user_ca.pub", R_OK},
     {"/etc/hearth/principals", R_OK},
+    {0},
+};
+
+static const struct needed instance_needed[] = {
+    {"/usr/sbin/sshd", X_OK},
+    {INSTANCE_UP, F_OK},
+    {0},
 };
 
 void
 life_init(int64_t lease_s, uint16_t port)
 {
 	tcp_port = port;
-	life_set_deadline(lease_s);
+	if (lease_s >= 0)
+		life_set_deadline(lease_s);
+	else
+		deadline_ms = warn_at_ms = LOOP_NEVER;
 }
 
 bool
@@ -57,13 +71,13 @@ life_is_ready(void)
 static bool
 all_in_place(void)
 {
-	if (tcp_port != 0 && sessions_listen(tcp_port) < 0)
-		return false;
-	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
-		if (access(needed[i].path, needed[i].mode) < 0)
+	const struct needed *n = instance_is() ? instance_needed : needed;
+
+	for (; n->path; n++) {
+		if (access(n->path, n->mode) < 0)
 			return false;
 	}
-	return true;
+	return tcp_port == 0 || sessions_listen(tcp_port) == 0;
 }
 
 static void
@@ -101,13 +115,19 @@ warn(int64_t now_ms)
 static void
 hang_up(int64_t now_ms)
 {
-	state = LIFE_ENDING;
-	give_up_ms = now_ms + GRACE_MS;
-	sessions_close_listeners();
+	give_up_ms = now_ms + (instance_is() ? GRACE_INSTANCE_MS : GRACE_MS);
 	if (kill(-1, SIGHUP) < 0 && errno == ESRCH)
-		_exit(0);
+		life_all_gone();
 	kill(-1, SIGTERM);
 	kill(-1, SIGCONT);
+}
+
+static void
+end(int64_t now_ms)
+{
+	state = LIFE_ENDING;
+	sessions_close_listeners();
+	hang_up(now_ms);
 }
 
 int64_t
@@ -119,8 +139,15 @@ life_tick(int64_t now_ms)
 		return give_up_ms;
 	}
 	if (now_ms >= deadline_ms) {
-		hang_up(now_ms);
+		end(now_ms);
 		return give_up_ms;
+	}
+	if (state == LIFE_REBOOTING) {
+		if (now_ms >= give_up_ms) {
+			kill(-1, SIGKILL);
+			give_up_ms = LOOP_NEVER;
+		}
+		return loop_earlier(give_up_ms, deadline_ms);
 	}
 	if (now_ms >= warn_at_ms)
 		warn(now_ms);
@@ -135,6 +162,23 @@ life_all_gone(void)
 {
 	if (state == LIFE_ENDING)
 		_exit(0);
+	if (state != LIFE_REBOOTING)
+		return;
+	state = LIFE_STARTING;
+	look_again_ms = 0;
+	look_pause_ms = LOOK_FIRST_MS;
+	instance_boot(true);
+}
+
+void
+life_reboot(void)
+{
+	if (!instance_is() || (state != LIFE_STARTING && state != LIFE_READY))
+		return;
+	state = LIFE_REBOOTING;
+	sessions_close_tcp();
+	server_reboots();
+	hang_up(loop_now_ms());
 }
 
 void

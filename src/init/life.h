@@ -7,14 +7,17 @@
  * 1, so that a machine goes away even if the daemon never comes back.
  *
  *   STARTING --sshd, its keys and the listeners are there--> READY
- *      '--------------- deadline or shutdown -----------------'---> ENDING --> exit
+ *      |'-------------- deadline or shutdown -----------------'---> ENDING --> exit
+ *      '--- all gone --- REBOOTING <--- reboot, of an instance ---'
  *   STARTING waits for the files and the port, looking again after 20 ms, then less and
- * less often; ENDING waits for the last process inside, 1 s at most.
+ * less often; ENDING waits for the last process inside, 1 s at most, 5 s in
+ * an instance; so does REBOOTING, and then kills.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A lease below 0 is none: the machine lives until it is told otherwise. */
 void life_init(int64_t lease_s, uint16_t port);
 
 /* Does what is due; returns when it wants to be called again at the latest. */
@@ -34,5 +37,8 @@ int life_set_warning(const char *text);
 
 /* As if the deadline were now. */
 void life_end(void);
+
+/* Ends everything but PID 1, then starts an instance's boot again. Nothing for other machines. */
+void life_reboot(void);
 
 #endif

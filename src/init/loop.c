@@ -11,9 +11,9 @@
 #include "init/control.h"
 #include "init/sessions.h"
 
-/* timer, signals, two ssh listeners, control listener; per control client itself and its
- * command. */
-#define POLL_MAX (5 + 2 * CONTROL_CLIENTS_MAX + SESSIONS_MAX)
+/* timer, signals, console, two ssh listeners, control listener; per control client itself and
+ * its command. */
+#define POLL_MAX (6 + 2 * CONTROL_CLIENTS_MAX + SESSIONS_MAX)
 
 static struct pollfd fds[POLL_MAX];
 static struct {

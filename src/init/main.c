@@ -24,17 +24,24 @@
 
 #include "init/child.h"
 #include "init/control.h"
+#include "init/instance.h"
 #include "init/life.h"
 #include "init/loop.h"
 #include "init/server.h"
 #include "init/sessions.h"
 #include "init/text.h"
 
+/* What systemd takes from shutdown(8) and the like: SIGRTMIN of glibc and 3, 4, 5. */
+#define SIGNAL_HALT 37
+#define SIGNAL_POWEROFF 38
+#define SIGNAL_REBOOT 39
+
 struct options {
 	int64_t ssh_fd;
 	int64_t control_fd;
 	int64_t lease_s;
 	int64_t port;
+	int64_t console_fd;
 };
 
 static void
@@ -49,12 +56,13 @@ parse_options(int argc, char **argv, struct options *o)
 	    {"--control-fd", 1 << 20, &o->control_fd},
 	    {"--lease", CONTROL_SECONDS_MAX, &o->lease_s},
 	    {"--port", UINT16_MAX, &o->port},
+	    {"--console-fd", 1 << 20, &o->console_fd},
 	};
-	static const char usage[] =
-	    "usage: hearth-init --ssh-fd N --control-fd N --lease SECONDS "
-	    "[--port PORT]";
+	static const char usage[] = "usage: hearth-init --ssh-fd N --control-fd N "
+				    "--lease SECONDS|--console-fd N [--port PORT]";
 
-	*o = (struct options){.ssh_fd = -1, .control_fd = -1, .lease_s = -1, .port = 22};
+	*o = (struct options){
+	    .ssh_fd = -1, .control_fd = -1, .lease_s = -1, .port = 22, .console_fd = -1};
 	for (int i = 1; i < argc; i += 2) {
 		const char *value = argv[i + 1];
 		size_t k = 0;
@@ -67,7 +75,7 @@ parse_options(int argc, char **argv, struct options *o)
 		    *value != '\0')
 			child_die(usage);
 	}
-	if (o->ssh_fd < 3 || o->control_fd < 3 || o->lease_s < 0)
+	if (o->ssh_fd < 3 || o->control_fd < 3 || (o->lease_s < 0 && o->console_fd < 3))
 		child_die(usage);
 }
 
@@ -116,6 +124,9 @@ take_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
+	if (instance_is())
+		for (int s = SIGNAL_HALT; s <= SIGNAL_REBOOT; s++)
+			sigaddset(&set, s);
 	default_signals();
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -144,8 +155,11 @@ on_signal(int index, int fd, short revents)
 	struct signalfd_siginfo si;
 
 	while (read(fd, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGTERM)
+		if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGNAL_HALT ||
+		    si.ssi_signo == SIGNAL_POWEROFF)
 			life_end();
+		else if (si.ssi_signo == SIGNAL_REBOOT)
+			life_reboot();
 	}
 	reap();
 }
@@ -164,17 +178,22 @@ main(int argc, char **argv)
 	/* Root inside must not be able to trace the process that holds the deadline. */
 	prctl(PR_SET_DUMPABLE, 0);
 	set_up_directories();
+	if (o.console_fd >= 0)
+		instance_init((int)o.console_fd);
 	signals = take_signals();
 	loop_init();
 	sessions_init((int)o.ssh_fd);
 	server_init((int)o.control_fd);
 	life_init(o.lease_s, (uint16_t)o.port);
+	if (instance_is())
+		instance_boot(false);
 
 	for (;;) {
 		int64_t now_ms = loop_now_ms();
 		int64_t until_ms = life_tick(now_ms);
 
 		loop_add(signals, POLLIN, on_signal, 0);
+		instance_watch();
 		until_ms = loop_earlier(until_ms, sessions_watch(now_ms));
 		until_ms = loop_earlier(until_ms, server_watch(now_ms));
 		loop_wait(until_ms);

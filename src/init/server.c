@@ -11,6 +11,7 @@
 
 #include "init/command.h"
 #include "init/control.h"
+#include "init/instance.h"
 #include "init/life.h"
 #include "init/loop.h"
 #include "init/sessions.h"
@@ -165,6 +166,17 @@ request_shutdown(struct client *c, const char *args)
 	client_say(c, "ok");
 }
 
+static void
+request_reboot(struct client *c, const char *args)
+{
+	if (!instance_is()) {
+		client_say(c, "error reboot: this machine is no instance");
+		return;
+	}
+	client_say(c, "ok");
+	life_reboot();
+}
+
 /* clang-format off */
 static const struct {
 	const char *word;
@@ -178,6 +190,7 @@ static const struct {
 	{"warning",  true,  request_warning},
 	{"run",      true,  request_run},
 	{"shutdown", false, request_shutdown},
+	{"reboot",   false, request_reboot},
 };
 /* clang-format on */
 
@@ -196,7 +209,7 @@ request(struct client *c, const char *packet)
 	}
 	client_say(c,
 	    "error unknown request; known are watch, deadline S, status, message TEXT, "
-	    "warning TEXT, run S COMMAND, shutdown");
+	    "warning TEXT, run S COMMAND, shutdown, reboot");
 }
 
 static void
@@ -329,5 +342,14 @@ server_sessions_changed(int n)
 	for (struct client *c = NULL; (c = client_after(c));) {
 		if (c->watches && life_is_ready())
 			client_say_number(c, "sessions ", n);
+	}
+}
+
+void
+server_reboots(void)
+{
+	for (struct client *c = NULL; (c = client_after(c));) {
+		if (c->watches)
+			client_say(c, "rebooting");
 	}
 }

@@ -23,5 +23,6 @@ bool server_reaped(pid_t pid, int status);
 /* For those who watch. */
 void server_became_ready(void);
 void server_sessions_changed(int n);
+void server_reboots(void);
 
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "init/child.h"
+#include "init/instance.h"
 #include "init/loop.h"
 #include "init/server.h"
 #include "init/text.h"
@@ -42,6 +43,9 @@ static int64_t accept_again_ms; /* paused until then */
 
 static const char *const sshd_argv[] = {
     "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/hearth/sshd_config", NULL};
+/* With what the image, its user and user data have made of it. */
+static const char *const instance_sshd_argv[] = {
+    "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config", NULL};
 static const char *const sshd_env[] = {
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
@@ -78,13 +82,20 @@ sessions_listen(uint16_t port)
 }
 
 void
-sessions_close_listeners(void)
+sessions_close_tcp(void)
 {
 	if (tcp_listener >= 0)
 		close(tcp_listener);
+	tcp_listener = -1;
+}
+
+void
+sessions_close_listeners(void)
+{
+	sessions_close_tcp();
 	if (unix_listener >= 0)
 		close(unix_listener);
-	tcp_listener = unix_listener = -1;
+	unix_listener = -1;
 }
 
 int
@@ -167,7 +178,8 @@ start_sshd(int connection)
 
 	if (!s || child_pipe(log) < 0)
 		return;
-	pid = child_spawn(sshd_argv, sshd_env, "/", connection, connection, log[1]);
+	pid = child_spawn(instance_is() ? instance_sshd_argv : sshd_argv, sshd_env, "/",
+	    connection, connection, log[1]);
 	close(log[1]);
 	if (pid < 0) {
 		close(log[0]);
@@ -190,7 +202,9 @@ on_connection(int index, int fd, short revents)
 	if (fd != tcp_listener && fd != unix_listener)
 		return;
 	connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	if (connection >= 0) {
+	if (connection >= 0 && instance_is() && access(INSTANCE_CLOSED, F_OK) == 0) {
+		close(connection);
+	} else if (connection >= 0) {
 		start_sshd(connection);
 		close(connection);
 	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||

@@ -25,6 +25,9 @@ void sessions_init(int unix_fd);
  */
 int sessions_listen(uint16_t port);
 
+/* No new connection by TCP until sessions_listen(). */
+void sessions_close_tcp(void);
+
 /* No new connection from here on. */
 void sessions_close_listeners(void);
 

@@ -384,6 +384,50 @@ cgroup_remove(const struct cgroups *c, const char *id, struct err *err)
 	return 0;
 }
 
+/* What the group's state is, which follows cgroup.freeze when its last process has stopped. */
+static bool
+says_frozen(int group)
+{
+	char events[128];
+
+	return file_get_at(group, "cgroup.events", events, sizeof(events)) == 0 &&
+	       strstr(events, "frozen 1") != NULL;
+}
+
+int
+cgroup_freeze(const struct cgroups *c, const char *id, bool freeze, struct err *err)
+{
+	AUTO_CLOSE int group = c->v2 < 0 ? -1 : open_dir(c->v2, id);
+	int e;
+
+	if (c->v2 < 0)
+		return err_set(err, ERR_UNAVAILABLE,
+		    "halt a machine: the host has no cgroups of version 2");
+	e = group < 0 ? errno : file_put_at(group, "cgroup.freeze", freeze ? "1" : "0");
+	if (e != 0)
+		return err_errno(err, e, "halt machine '%s'", id);
+	for (int wait_ms = 1; says_frozen(group) != freeze; wait_ms *= 2) {
+		struct timespec ts = {.tv_nsec = wait_ms * 1000000L};
+
+		if (wait_ms > 1000)
+			return err_set(err, ERR_UNAVAILABLE,
+			    "machine '%s' does not halt: is its disk stuck?", id);
+		nanosleep(&ts, NULL);
+	}
+	return 0;
+}
+
+bool
+cgroup_is_frozen(const struct cgroups *c, const char *id)
+{
+	AUTO_CLOSE int group = c->v2 < 0 ? -1 : open_dir(c->v2, id);
+	char value[8];
+
+	return group >= 0 &&
+	       file_get_at(group, "cgroup.freeze", value, sizeof(value)) == 0 &&
+	       value[0] == '1';
+}
+
 static void
 kill_all_in(int group)
 {

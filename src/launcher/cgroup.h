@@ -9,7 +9,8 @@
  * not start a process in a group that has controllers enabled for children), and machines outlive the
  * daemon. Under systemd, Delegate=yes on the daemon's unit keeps the controllers enabled at the root.
  *
- * No freezer: a frozen PID 1 of version 1 can neither expire nor be killed.
+ * The freezer is version 2's alone, which hybrid hosts have too: a frozen PID 1 of version 1 can neither expire nor be
+ * killed.
  * Version 2 has no devices controller; there the user namespace alone keeps device nodes from being
  * made, as it also does with version 1, where a list of allowed devices stands behind it.
  */
@@ -72,6 +73,14 @@ ERR_CHECK int cgroup_attach(
 /* Kills whatever is left in the machine's groups and removes them. Waits at most 2 s for the kernel to
    let go of them. Fine when they are gone. */
 ERR_CHECK int cgroup_remove(const struct cgroups *c, const char *id, struct err *err);
+
+/* Halts all that is in the machine's group, or lets it go on; returns when that is so, after 1 s at most. Fine when it is
+   so already. ERR_UNAVAILABLE on a host without version 2. */
+ERR_CHECK int cgroup_freeze(
+    const struct cgroups *c, const char *id, bool freeze, struct err *err);
+
+/* Whether cgroup_freeze() was called last with true. */
+bool cgroup_is_frozen(const struct cgroups *c, const char *id);
 
 /* Closes the descriptors; groups stay. */
 void cgroup_close(const struct cgroups *c);

@@ -27,7 +27,6 @@
 #include "launcher/machines.h"
 #include "launcher/rootfs.h"
 
-#define UIDS 65536u
 #define PIDS_DEFAULT 4096
 #define START_MAX_S 20
 
@@ -40,8 +39,10 @@ struct creation {
 	int channel; /* our end of the socket pair with the machine's first process */
 	int ssh_fd;
 	int control_fd;
+	int console_fd; /* an instance's */
 	int cgroup_fd;
-	uid_t root; /* the host's uid of root inside */
+	uid_t root;    /* the host's uid of root inside */
+	bool has_disk; /* an instance that was there before */
 	struct record record;
 };
 
@@ -49,7 +50,12 @@ void
 reply_from_record(const struct launcher *l, const char *id, const struct record *r,
     bool alive, struct launcher_reply *reply)
 {
-	reply->state = alive ? LAUNCHER_ALIVE : LAUNCHER_DEAD;
+	if (!alive)
+		reply->state = r->keeps_disk ? LAUNCHER_STOPPED : LAUNCHER_DEAD;
+	else if (r->keeps_disk && cgroup_is_frozen(&l->cgroups, id))
+		reply->state = LAUNCHER_FROZEN;
+	else
+		reply->state = LAUNCHER_ALIVE;
 	reply->slot = r->slot;
 	reply->pid = (uint32_t)r->pid;
 	reply->created_at_ms = r->created_at_ms;
@@ -170,9 +176,27 @@ make_files(struct creation *c, struct err *err)
 	    .user_ca = c->q->user_ca,
 	};
 
+	if (c->has_disk)
+		return rootfs_renew(c->machine_fd, err);
 	network_resolv_conf(&c->l->network, c->q->slot, &resolv);
 	files.resolv_conf = resolv.data ? resolv.data : "";
-	return rootfs_prepare(c->machine_fd, &files, c->root, err);
+	if (!c->l->instances)
+		return rootfs_prepare(c->machine_fd, &files, c->root, err);
+	if (rootfs_prepare_instance(c->machine_fd, &files, c->root, err) < 0)
+		return -1;
+	c->record.keeps_disk = true; /* from here on it is somebody's */
+	return record_write(c->machine_fd, &c->record, err);
+}
+
+/* Root's own: the machine writes through its PID 1, who bounds it. */
+static int
+open_console(struct creation *c, struct err *err)
+{
+	if (!c->l->instances)
+		return 0;
+	c->console_fd = openat(
+	    c->machine_fd, "console", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return c->console_fd >= 0 ? 0 : err_errno(err, errno, "open the console");
 }
 
 static uint64_t
@@ -238,6 +262,7 @@ start_process(struct creation *c, struct err *err)
 		    .channel = pair[1],
 		    .ssh_fd = c->ssh_fd,
 		    .control_fd = c->control_fd,
+		    .console_fd = c->console_fd,
 		    .init_fd = c->l->init_fd,
 		    .close_fds = close_fds,
 		    .hostname = c->q->hostname[0] ? c->q->hostname : c->q->id,
@@ -282,7 +307,7 @@ map_ids(struct creation *c, struct err *err)
 
 		(void)snprintf(
 		    path, sizeof(path), "/proc/%d/%s", (int)c->record.pid, files[i]);
-		(void)snprintf(map, sizeof(map), "0 %u %u", c->root, UIDS);
+		(void)snprintf(map, sizeof(map), "0 %u %u", c->root, ROOTFS_UIDS);
 		e = file_put_at(AT_FDCWD, path, map);
 		if (e != 0)
 			return err_errno(err, e, "map the machine's users");
@@ -379,7 +404,14 @@ await_start(struct creation *c, struct err *err)
 static int
 create_steps(struct creation *c, struct err *err)
 {
-	if (image_open(c->l, c->q->image, c->q->image_version, &c->image_fd,
+	const char *version = c->has_disk ? c->record.image_version : c->q->image_version;
+
+	if (c->q->needs_disk && !c->has_disk)
+		return err_set(err, ERR_NOT_FOUND, "there is no instance '%s'", c->q->id);
+	if (c->has_disk && c->record.slot != c->q->slot)
+		return err_set(err, ERR_CONFLICT, "instance '%s' has slot %u", c->q->id,
+		    c->record.slot);
+	if (image_open(c->l, c->record.image, version, &c->image_fd,
 		c->record.image_version, err) < 0)
 		return -1;
 	c->record.slot = c->q->slot;
@@ -390,7 +422,7 @@ create_steps(struct creation *c, struct err *err)
 		return -1;
 	testpoint("slot");
 	if (make_cgroups(c, err) < 0 || start_attacher(c, err) < 0 ||
-	    make_sockets(c, err) < 0)
+	    make_sockets(c, err) < 0 || open_console(c, err) < 0)
 		return -1;
 	testpoint("cgroups");
 	if (start_process(c, err) < 0)
@@ -418,7 +450,7 @@ static void
 close_all(struct creation *c)
 {
 	int fds[] = {c->machine_fd, c->image_fd, c->attacher, c->channel, c->ssh_fd,
-	    c->control_fd, c->cgroup_fd};
+	    c->control_fd, c->console_fd, c->cgroup_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -433,16 +465,20 @@ undo(struct creation *c, struct err *err)
 	/* Its own reason is nearer to the cause than whatever we then failed at. */
 	if (c->channel >= 0)
 		(void)inside_failed(c, MSG_DONTWAIT, err);
-	if (machine_remove(c->l, c->q->id, c->machine_fd, &second) < 0)
+	if (c->has_disk) {
+		if (machine_stop(c->l, c->q->id, c->machine_fd, &second) < 0)
+			err_wrap(err, "%s; and then", second.msg);
+	} else if (machine_remove(c->l, c->q->id, c->machine_fd, &second) < 0)
 		err_wrap(err, "%s; and then", second.msg);
 	else
 		machine_empty_trash(c->l, c->q->id);
 	return -1;
 }
 
-/* Locks the machine's directory, free of anything that a dead machine of this id has left. */
+/* Locks the machine's directory, free of anything that a dead machine of this id has left, but for the disk of an
+   instance. */
 static int
-lock_fresh(struct creation *c, bool *ret_alive, struct err *err)
+lock_ready(struct creation *c, bool *ret_alive, struct err *err)
 {
 	struct record r;
 	struct err none;
@@ -459,6 +495,11 @@ lock_fresh(struct creation *c, bool *ret_alive, struct err *err)
 			if (*ret_alive) {
 				c->record = r;
 				return 0;
+			}
+			if (r.keeps_disk) {
+				c->has_disk = true;
+				c->record = r;
+				return machine_stop(c->l, c->q->id, c->machine_fd, err);
 			}
 		}
 		if (machine_remove(c->l, c->q->id, c->machine_fd, err) < 0)
@@ -495,19 +536,22 @@ create_machine(const struct launcher *l, const struct launcher_request *q, int r
 	    .channel = -1,
 	    .ssh_fd = -1,
 	    .control_fd = -1,
+	    .console_fd = -1,
 	    .cgroup_fd = -1,
-	    .root = l->uid_base + q->slot * UIDS};
+	    .root = l->uid_base + q->slot * ROOTFS_UIDS};
 	bool alive = false;
 	int rc;
 
 	if (q->slot > network_slot_max(&l->network))
 		return err_set(err, ERR_NO_CAPACITY,
 		    "the network has no address for slot %u", q->slot);
-	rc = lock_fresh(&c, &alive, err);
+	rc = lock_ready(&c, &alive, err);
 	if (rc == 0 && !alive) {
 		c.record.created_at_ms = (uint64_t)clock_real_wall_ms();
+		c.record.pid = 0;
 		memcpy(c.record.boot_id, l->boot_id, sizeof(c.record.boot_id));
-		memcpy(c.record.image, q->image, sizeof(c.record.image));
+		if (!c.has_disk)
+			memcpy(c.record.image, q->image, sizeof(c.record.image));
 		rc = is_still_wanted(requester, err) < 0 || create_steps(&c, err) < 0
 			 ? undo(&c, err)
 			 : 0;
@@ -516,6 +560,8 @@ create_machine(const struct launcher *l, const struct launcher_request *q, int r
 		reply_from_record(l, q->id, &c.record, true, reply);
 	else if (faccessat(l->machines_fd, q->id, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		reply->state = LAUNCHER_ABSENT;
+	else if (c.has_disk)
+		reply->state = LAUNCHER_STOPPED;
 	else
 		reply->state = LAUNCHER_DEAD; /* it could not be undone */
 	close_all(&c);

@@ -18,7 +18,8 @@
 #include "launcher/record.h"
 
 /* Fills in the reply; after an error, at least whether anything is left. The request has been checked. Idempotent: a machine that lives is answered with
-   as it is; what is left of a dead one of the same id is removed first. Ends up in another working
+   as it is; what is left of a dead one of the same id is removed first, but for an instance, which starts from the disk
+   that it has, with the image that it was made of. Ends up in another working
    directory: for a disposable process. ERR_CANCELLED, and nothing is made, when `requester`, the connection
    that the request came by, has lost its other end before this has the machine to itself. */
 ERR_CHECK int create_machine(const struct launcher *l, const struct launcher_request *q,

@@ -25,7 +25,6 @@
 #include "launcher/machines.h"
 
 #define BUILD_MAX_MS (30 * 60 * 1000)
-#define BUILDING ".build"
 #define LINE_MAX_BYTES 512
 
 static int
@@ -119,10 +118,9 @@ pump(int fd, struct lines *l, char last[LINE_MAX_BYTES], image_progress_fn progr
 	return n > 0;
 }
 
-/* In the child: mounts that the builder leaves behind vanish with its namespace. */
-static _Noreturn void
-exec_builder(
-    const struct launcher *l, const char *out, const char *name, int out_fd, int err_fd)
+/* In the child: mounts that the program leaves behind vanish with its namespace. */
+static void
+become_child(int out_fd, int err_fd)
 {
 	int null = open("/dev/null", O_RDONLY);
 
@@ -134,8 +132,19 @@ exec_builder(
 	umask(022);
 	for (int s = 1; s < 32; s++)
 		signal(s, SIG_DFL);
-	execl(l->image_builder, l->image_builder, out, name, (char *)NULL);
-	dprintf(2, "run %s: %s\n", l->image_builder, strerror(errno));
+}
+
+struct builder {
+	const char *program, *out, *name;
+};
+
+static _Noreturn void
+exec_builder(void *arg)
+{
+	const struct builder *b = arg;
+
+	execl(b->program, b->program, b->out, b->name, (char *)NULL);
+	dprintf(2, "run %s: %s\n", b->program, strerror(errno));
 	_exit(127);
 }
 
@@ -172,8 +181,8 @@ watch_builder(
 }
 
 static int
-run_builder(const struct launcher *l, const char *out, const char *name,
-    image_progress_fn progress, void *arg, struct err *err)
+run_child(void (*fn)(void *arg), void *fn_arg, image_progress_fn progress, void *arg,
+    struct err *err)
 {
 	AUTO_CLOSE int out_r = -1;
 	AUTO_CLOSE int err_r = -1;
@@ -189,8 +198,11 @@ run_builder(const struct launcher *l, const char *out, const char *name,
 	}
 	err_r = e[0];
 	pid = fork();
-	if (pid == 0)
-		exec_builder(l, out, name, o[1], e[1]);
+	if (pid == 0) {
+		become_child(o[1], e[1]);
+		fn(fn_arg);
+		_exit(127);
+	}
 	close(o[1]);
 	close(e[1]);
 	if (pid < 0)
@@ -198,18 +210,37 @@ run_builder(const struct launcher *l, const char *out, const char *name,
 	return watch_builder(pid, (int[]){out_r, err_r}, progress, arg, err);
 }
 
-static int
-publish(int image_fd, const char *version, struct err *err)
+static void
+no_progress(void *arg, unsigned percent, const char *text)
+{
+}
+
+int
+image_run_child(void (*fn)(void *arg), void *arg, struct err *err)
+{
+	return run_child(fn, arg, no_progress, NULL, err);
+}
+
+void
+image_new_version(char out[LAUNCHER_VERSION_MAX])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(out, LAUNCHER_VERSION_MAX, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+int
+image_publish(int image_fd, const char *version, struct err *err)
 {
 	(void)unlinkat(image_fd, ".current", 0);
-	if (renameat(image_fd, BUILDING, image_fd, version) < 0 ||
+	if (renameat(image_fd, IMAGE_BUILDING, image_fd, version) < 0 ||
 	    symlinkat(version, image_fd, ".current") < 0 ||
 	    renameat(image_fd, ".current", image_fd, "current") < 0)
 		return err_errno(err, errno, "publish version '%s'", version);
 	return 0;
 }
-
-static void remove_unused(const struct launcher *l, const char *name, int image);
 
 int
 image_build(const struct launcher *l, const char *name, image_progress_fn progress,
@@ -218,9 +249,8 @@ image_build(const struct launcher *l, const char *name, image_progress_fn progre
 	AUTO_CLOSE int image = -1;
 	AUTO_FREE char *out = NULL;
 	char version[LAUNCHER_VERSION_MAX];
-	time_t now = time(NULL);
+	struct builder b = {.program = l->image_builder, .name = name};
 	struct err ignored;
-	struct tm tm;
 
 	if (!l->image_builder)
 		return err_set(
@@ -230,19 +260,19 @@ image_build(const struct launcher *l, const char *name, image_progress_fn progre
 	if (flock(image, LOCK_EX | LOCK_NB) < 0)
 		return err_set(
 		    err, ERR_CONFLICT, "image '%s' is being built already", name);
-	gmtime_r(&now, &tm);
-	strftime(version, sizeof(version), "%Y%m%dT%H%M%SZ", &tm);
-	if (tree_remove_at(image, BUILDING, err) < 0)
+	image_new_version(version);
+	if (tree_remove_at(image, IMAGE_BUILDING, err) < 0)
 		return err_wrap(err, "remove an unfinished build");
-	remove_unused(l, name, image);
-	if (mkdirat(image, BUILDING, 0755) < 0)
+	image_remove_unused(l, name, image);
+	if (mkdirat(image, IMAGE_BUILDING, 0755) < 0)
 		return err_errno(err, errno, "make a directory to build in");
-	if (asprintf(&out, "%s/images/%s/" BUILDING, l->state_path, name) < 0)
+	if (asprintf(&out, "%s/images/%s/" IMAGE_BUILDING, l->state_path, name) < 0)
 		return err_set(err, ERR_UNAVAILABLE, "out of memory");
-	if (run_builder(l, out, name, progress, arg, err) < 0 ||
-	    publish(image, version, err) < 0) {
+	b.out = out;
+	if (run_child(exec_builder, &b, progress, arg, err) < 0 ||
+	    image_publish(image, version, err) < 0) {
 		err_wrap(err, "build image '%s'", name);
-		if (tree_remove_at(image, BUILDING, &ignored) < 0)
+		if (tree_remove_at(image, IMAGE_BUILDING, &ignored) < 0)
 			log_warn("%s; the next build tries again", ignored.msg);
 		return -1;
 	}
@@ -310,8 +340,8 @@ image_remove(
 }
 
 /* So that there are seldom more than two: the one in use and the one before it. */
-static void
-remove_unused(const struct launcher *l, const char *name, int image)
+void
+image_remove_unused(const struct launcher *l, const char *name, int image)
 {
 	int copy = openat(image, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy < 0 ? NULL : fdopendir(copy);

@@ -27,6 +27,24 @@ ERR_CHECK int image_build(const struct launcher *l, const char *name,
     image_progress_fn progress, void *arg, char ret_version[LAUNCHER_VERSION_MAX],
     struct err *err);
 
+/* ---- parts of a build, for other ways to make an image (save.h) ---- */
+
+#define IMAGE_BUILDING                                                                   \
+	".build" /* NAME/.build is a version in the making; the maker holds NAME's lock */
+
+/* Runs `fn`, which executes a program, in a child with a mount namespace of its own. ERR_UNAVAILABLE with the last line of
+   what it said on stderr when it fails, or takes more than half an hour. */
+ERR_CHECK int image_run_child(void (*fn)(void *arg), void *arg, struct err *err);
+
+/* A name for a version that is made now. */
+void image_new_version(char out[LAUNCHER_VERSION_MAX]);
+
+/* Makes what is in IMAGE_BUILDING version `version`, and current. */
+ERR_CHECK int image_publish(int image_fd, const char *version, struct err *err);
+
+/* Removes every version but the current one that no machine is of. */
+void image_remove_unused(const struct launcher *l, const char *name, int image_fd);
+
 /* Removes a version. ERR_CONFLICT when it is the current one or a machine uses it; fine when it is
    gone. */
 ERR_CHECK int image_remove(

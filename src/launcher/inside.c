@@ -26,7 +26,8 @@
 #define SSH_FD 3
 #define CONTROL_FD 4
 #define INIT_FD 5
-#define FIRST_FREE_FD 6
+#define CONSOLE_FD 6
+#define FIRST_FREE_FD 7
 
 /* Any directory that every host has and whoever we are may search: the new root covers it, in our own
    mount namespace, until it becomes "/". */
@@ -242,6 +243,8 @@ arrange_fds(const struct inside *in)
 	int ssh = fcntl(in->ssh_fd, F_DUPFD_CLOEXEC, 64);
 	int control = fcntl(in->control_fd, F_DUPFD_CLOEXEC, 64);
 	int init = fcntl(in->init_fd, F_DUPFD_CLOEXEC, 64);
+	int console =
+	    in->console_fd < 0 ? -1 : fcntl(in->console_fd, F_DUPFD_CLOEXEC, 64);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int up = fcntl(channel, F_DUPFD_CLOEXEC, 64);
 
@@ -253,6 +256,10 @@ arrange_fds(const struct inside *in)
 	place_fd(ssh, SSH_FD, 0);
 	place_fd(control, CONTROL_FD, 0);
 	place_fd(init, INIT_FD, O_CLOEXEC);
+	if (in->console_fd >= 0)
+		place_fd(console, CONSOLE_FD, 0);
+	else
+		close(CONSOLE_FD);
 	place_fd(channel, FIRST_FREE_FD, O_CLOEXEC);
 	channel = FIRST_FREE_FD;
 	if (syscall(SYS_close_range, FIRST_FREE_FD + 1, ~0U, 0) < 0)
@@ -330,16 +337,22 @@ drop_capabilities(void)
 }
 
 static _Noreturn void
-exec_init(uint64_t lease_s)
+exec_init(const struct inside *in)
 {
 	char lease[24];
 	char *argv[] = {
 	    "hearth-init", "--ssh-fd", "3", "--control-fd", "4", "--lease", lease, NULL};
+	char *instance_argv[] = {"hearth-init", "--ssh-fd", "3", "--control-fd", "4",
+	    "--console-fd", "6", NULL};
 	char *envp[] = {
 	    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
-	(void)snprintf(lease, sizeof(lease), "%llu", (unsigned long long)lease_s);
-	(void)syscall(SYS_execveat, INIT_FD, "", argv, envp, AT_EMPTY_PATH);
+	(void)snprintf(lease, sizeof(lease), "%llu", (unsigned long long)in->lease_s);
+	if (in->console_fd >= 0)
+		(void)syscall(
+		    SYS_execveat, INIT_FD, "", instance_argv, envp, AT_EMPTY_PATH);
+	else
+		(void)syscall(SYS_execveat, INIT_FD, "", argv, envp, AT_EMPTY_PATH);
 	fail("execute hearth-init");
 }
 
@@ -375,5 +388,5 @@ inside_run(const struct inside *in)
 		fail("load the system call filter");
 	}
 	drop_capabilities();
-	exec_init(in->lease_s);
+	exec_init(in);
 }

@@ -20,7 +20,8 @@ struct inside {
 	int channel; /* ours of the pair */
 	int ssh_fd;  /* listening sockets for hearth-init */
 	int control_fd;
-	int init_fd; /* memfd of hearth-init */
+	int console_fd; /* an instance's; -1: this is none */
+	int init_fd;	/* memfd of hearth-init */
 	const int *
 	    close_fds; /* the creator's, which must not stay open here; -1 ends the list */
 	const char *hostname;

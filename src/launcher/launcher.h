@@ -6,7 +6,7 @@
  * What the launcher knows: set once at start, then only read, by request processes that inherit it
  * by fork. Nothing about any machine is kept in memory; that is all on disk:
  *
- *   STATE/machines/ID/   root, 0700   u (overlay's upper), w (its work), state (record.h)
+ *   STATE/machines/ID/   root, 0700   u (overlay's upper), w (its work), state (record.h); console of an instance
  *   STATE/slots/N        symlink to the ID that has slot N
  *   STATE/trash/         what is being deleted; swept at start
  *   STATE/images/NAME/VERSION/        Debian roots; NAME/current is a symlink to a VERSION
@@ -39,6 +39,7 @@ struct launcher {
 	gid_t gid;
 	uint32_t uid_base;
 	bool serves_machines; /* there is a --network; else only OPEN_CONFIG */
+	bool instances;	      /* machines keep their disks: see protocol.h */
 	struct network network;
 	struct cgroups cgroups;
 	struct syscalls_filter filter;

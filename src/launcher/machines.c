@@ -200,18 +200,42 @@ remove_sockets(const struct launcher *l, const char *id, struct err *err)
 	return 0;
 }
 
+static int
+end_all(const struct launcher *l, const char *id, int machine_fd, struct record *ret,
+    struct err *err)
+{
+	struct err why;
+
+	/* No record, or one cut short by a power failure: nothing can be alive that needs it. */
+	if (record_read(machine_fd, ret, &why) < 0)
+		*ret = (struct record){0};
+	if (end_process(l, ret, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
+		return -1;
+	if (remove_interface(l, id, ret->slot, err) < 0)
+		return -1;
+	return remove_sockets(l, id, err);
+}
+
+int
+machine_stop(const struct launcher *l, const char *id, int machine_fd, struct err *err)
+{
+	struct record r;
+
+	if (end_all(l, id, machine_fd, &r, err) < 0)
+		return -1;
+	if (r.pid == 0)
+		return 0;
+	r.pid = 0;
+	r.start = 0;
+	return record_write(machine_fd, &r, err);
+}
+
 int
 machine_remove(const struct launcher *l, const char *id, int machine_fd, struct err *err)
 {
 	struct record r;
-	struct err why;
 
-	/* No record, or one cut short by a power failure: nothing can be alive that needs it. */
-	if (record_read(machine_fd, &r, &why) < 0)
-		r = (struct record){0};
-	if (end_process(l, &r, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
-		return -1;
-	if (remove_interface(l, id, r.slot, err) < 0 || remove_sockets(l, id, err) < 0)
+	if (end_all(l, id, machine_fd, &r, err) < 0)
 		return -1;
 	if (renameat(l->machines_fd, id, l->trash_fd, id) < 0) {
 		/* A machine of this name is in the trash already: made again after its death. */
@@ -288,6 +312,26 @@ machine_kill(const struct launcher *l, const char *id, bool *ret_existed, struct
 	if (machine_lock(l, id, &fd, err) < 0)
 		return -1;
 	return machine_remove(l, id, fd, err);
+}
+
+int
+machine_open(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err)
+{
+	AUTO_CLOSE int fd = open_dir(l->machines_fd, id);
+	struct record r;
+
+	if (fd < 0)
+		return err_errno(err, errno, "open machine '%s'", id);
+	if (lock(fd, LOCK_EX) < 0)
+		return err_errno(err, errno, "lock machine '%s'", id);
+	if (!is_still(l->machines_fd, id, fd) || record_read(fd, &r, err) < 0 ||
+	    !r.keeps_disk)
+		return err_set(err, ERR_NOT_FOUND, "there is no instance '%s'", id);
+	*ret_pidfd = record_open_machine(&r, l->boot_id);
+	*ret_record = r;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
 }
 
 bool

@@ -32,6 +32,15 @@ ERR_CHECK int machine_claim_slot(
 ERR_CHECK int machine_remove(
     const struct launcher *l, const char *id, int machine_fd, struct err *err);
 
+/* Ends the machine and removes what it has but its directory and its slot. As machine_remove() else. */
+ERR_CHECK int machine_stop(
+    const struct launcher *l, const char *id, int machine_fd, struct err *err);
+
+/* Locks an instance's directory and reads its record. ret_pidfd is -1 where it does not run. ERR_NOT_FOUND when there is
+   no instance of this id with a complete disk. */
+ERR_CHECK int machine_open(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err);
+
 /* Deletes what machine_remove() or image_remove() left under this name. Logs failures. */
 void machine_empty_trash(const struct launcher *l, const char *name);
 

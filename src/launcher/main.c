@@ -32,6 +32,7 @@
 #include "launcher/launcher.h"
 #include "launcher/machines.h"
 #include "launcher/protocol.h"
+#include "launcher/save.h"
 #include "launcher/serve.h"
 
 #define SERVED_AT_ONCE_MAX 64
@@ -58,12 +59,12 @@ static const char usage[] =
     "usage: hearth-launcher --socket-fd N --lifeline-fd N --state DIR --runtime DIR "
     "--uid N --gid N\n"
     "           [--network CIDR --init PATH] [--uid-base N] [--config PATH] "
-    "[--image-builder PATH]\n"
+    "[--image-builder PATH] [--instances]\n"
     "       hearth-launcher --teardown --state DIR --runtime DIR\n";
 
 /* clang-format off */
 enum { OPT_SOCKET = 1, OPT_LIFELINE, OPT_STATE, OPT_RUNTIME, OPT_UID, OPT_GID, OPT_NETWORK, OPT_INIT,
-	OPT_UID_BASE, OPT_CONFIG, OPT_BUILDER, OPT_TEARDOWN };
+	OPT_UID_BASE, OPT_CONFIG, OPT_BUILDER, OPT_INSTANCES, OPT_TEARDOWN };
 
 static const struct option long_options[] = {
 	{"socket-fd",     required_argument, NULL, OPT_SOCKET},
@@ -77,6 +78,7 @@ static const struct option long_options[] = {
 	{"uid-base",      required_argument, NULL, OPT_UID_BASE},
 	{"config",        required_argument, NULL, OPT_CONFIG},
 	{"image-builder", required_argument, NULL, OPT_BUILDER},
+	{"instances",     no_argument,       NULL, OPT_INSTANCES},
 	{"teardown",      no_argument,       NULL, OPT_TEARDOWN},
 	{NULL, 0, NULL, 0},
 };
@@ -141,6 +143,9 @@ take_option(int c, struct options *o, struct launcher *l, struct err *err)
 		break;
 	case OPT_BUILDER:
 		l->image_builder = optarg;
+		break;
+	case OPT_INSTANCES:
+		l->instances = true;
 		break;
 	case OPT_TEARDOWN:
 		o->teardown = true;
@@ -315,6 +320,8 @@ static _Noreturn void
 run_sweep(const struct launcher *l)
 {
 	machine_sweep(l);
+	if (l->instances)
+		image_sweep(l);
 	_exit(0);
 }
 

@@ -21,6 +21,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct network {
@@ -86,6 +87,16 @@ ERR_CHECK int network_attach(const struct network *n, uint32_t slot, int netns_f
 
 /* Deletes the slot's pair; fine when it is gone. */
 ERR_CHECK int network_detach(const struct network *n, uint32_t slot, struct err *err);
+
+/* Takes the host's end of the slot's pair down, after which the machine is unreachable, or up again, as
+   network_attach() left it. */
+ERR_CHECK int network_set_link(
+    const struct network *n, uint32_t slot, bool up, struct err *err);
+
+/* A TCP socket, non-blocking, that listens at `address`, port 80, of the namespace, which gets this address on its
+   loopback. As network_attach() for the caller. ERR_INTERNAL where somebody inside listens there already. */
+ERR_CHECK int network_listen_metadata(
+    int netns_fd, const char *address, int *ret_fd, struct err *err);
 
 /* Appends the /etc/resolv.conf for the slot's machine: the host's nameservers and search
    domains where a machine can reach them, else its gateway, from which the firewall leads

@@ -280,3 +280,34 @@ network_detach(const struct network *n, uint32_t slot, struct err *err)
 	mnl_attr_put_strz(b.last, IFLA_IFNAME, name);
 	return netlink_run_one(&b, ENODEV, "deleting the machine's interface", err);
 }
+
+/* A link that goes down loses its routes and keeps its address. */
+int
+network_set_link(const struct network *n, uint32_t slot, bool up, struct err *err)
+{
+	AUTO_CLOSE int fd = netlink_socket(err);
+	struct netlink b = {0};
+	struct netlink_result r;
+	struct ifinfomsg *m;
+	struct network pair = {network_host_end(n, slot), 31};
+	char name[NETWORK_IFNAME_MAX];
+	unsigned index;
+
+	network_ifname(n, slot, name);
+	index = if_nametoindex(name);
+	if (fd < 0)
+		return -1;
+	if (index == 0)
+		return err_errno(err, errno, "interface %s", name);
+	m = netlink_add(&b, RTM_NEWLINK, 0, sizeof(*m));
+	m->ifi_index = (int)index;
+	m->ifi_change = IFF_UP;
+	m->ifi_flags = up ? IFF_UP : 0;
+	if (up)
+		add_quickack_route(&b, (int)index, &pair, pair.address, 0);
+	if (netlink_run(&b, fd, &r, err) < 0)
+		return -1;
+	if (r.error && r.error != EEXIST) /* the route of a link that is up already */
+		return err_errno(err, r.error, "setting interface %s", name);
+	return 0;
+}

@@ -9,8 +9,11 @@
  * its own alphabet, every number within the limits the launcher was started with. Both programs come
  * from one build, so the version is only a check.
  *
- * A request is followed by one or more replies: CREATE, KILL, OPEN_CONFIG one; FIND_IMAGE one; LIST one per machine
- * and a last one; BUILD_IMAGE one per progress step and a last one. `last` marks the last.
+ * A request is followed by one or more replies: LIST one per machine and a last one, BUILD_IMAGE one per progress
+ * step and a last one, all others one. `last` marks the last.
+ *
+ * Instances are machines of hearth-ec2: they keep their disk when they stop, run the image's own sshd and user data, and
+ * have a metadata service. Only a launcher that was started with --instances makes them, and that one makes nothing else.
  */
 
 #include <stdint.h>
@@ -32,18 +35,34 @@ enum launcher_op {
 	LAUNCHER_REMOVE_IMAGE, /* removes version `image_version` of `image`; refused while used */
 	LAUNCHER_FIND_IMAGE, /* which version of `image` is current; ERR_NOT_FOUND: none is built */
 	LAUNCHER_OPEN_CONFIG, /* passes a read-only descriptor of the configuration file (SCM_RIGHTS) */
+
+	/* With --instances only. */
+	LAUNCHER_START, /* makes instance `id`, or starts it from the disk it has; idempotent */
+	LAUNCHER_STOP, /* ends what runs in it; disk, slot and address stay; idempotent */
+	LAUNCHER_FREEZE, /* halts it in memory and takes its link down; idempotent */
+	LAUNCHER_THAW,	 /* undoes that; idempotent */
+	LAUNCHER_SAVE_IMAGE, /* its disk, as it stands, becomes image `image`; it is frozen while
+				that is copied. Fine when that image is there */
+	LAUNCHER_DROP_IMAGE, /* `image` can be used for nothing new; goes with its last user */
+	LAUNCHER_CONSOLE, /* passes a read-only descriptor of what it said on its console */
+	LAUNCHER_OPEN_METADATA, /* passes a socket that listens in its network at
+				   LAUNCHER_METADATA_ADDRESS, port 80 */
+	LAUNCHER_OP_END
 };
+
+#define LAUNCHER_METADATA_ADDRESS "169.254.169.254"
 
 struct launcher_request {
 	uint32_t magic;
 	uint32_t version;
 	uint32_t op; /* enum launcher_op */
 
-	char id[LAUNCHER_ID_MAX];		  /* CREATE, KILL */
-	char image[LAUNCHER_NAME_MAX];		  /* CREATE, BUILD_IMAGE, REMOVE_IMAGE */
-	char image_version[LAUNCHER_VERSION_MAX]; /* CREATE: empty = current */
+	char id[LAUNCHER_ID_MAX]; /* whatever is for one machine */
+	char image
+	    [LAUNCHER_NAME_MAX]; /* CREATE, START and all that have IMAGE in their name */
+	char image_version[LAUNCHER_VERSION_MAX]; /* CREATE, START: empty = current */
 
-	/* CREATE. The slot decides uid range and addresses; the caller keeps slots unique. */
+	/* CREATE and, but for keys and lease, START. The slot decides uid range and addresses; the caller keeps slots unique. */
 	uint32_t slot;
 	uint32_t pids_max;     /* 0 = launcher's default */
 	uint64_t memory_bytes; /* 0 = launcher's default */
@@ -56,12 +75,17 @@ struct launcher_request {
 	char host_cert[2048]; /* one line */
 	char user_ca
 	    [512]; /* one line: the public key every login certificate must be signed by */
+
+	uint32_t
+	    needs_disk; /* START: 1 = only from the disk it has; ERR_NOT_FOUND else */
 };
 
 enum launcher_machine_state {
 	LAUNCHER_ALIVE = 1,
 	LAUNCHER_DEAD, /* PID 1 is gone, something is left: KILL sweeps it */
 	LAUNCHER_ABSENT,
+	LAUNCHER_STOPPED, /* an instance that does not run, by STOP or by itself; START goes on */
+	LAUNCHER_FROZEN, /* an instance after FREEZE */
 };
 
 struct launcher_reply {
@@ -77,9 +101,10 @@ struct launcher_reply {
 	uint32_t pid;	  /* of PID 1, in the host's pid namespace */
 	char id[LAUNCHER_ID_MAX];
 	char image[LAUNCHER_NAME_MAX];
-	char image_version[LAUNCHER_VERSION_MAX]; /* also BUILD_IMAGE's result */
-	char address[16];	/* IPv4, dotted; empty where there is none */
-	uint64_t created_at_ms; /* wall clock */
+	char image_version
+	    [LAUNCHER_VERSION_MAX]; /* also BUILD_IMAGE's and SAVE_IMAGE's result */
+	char address[16];	    /* IPv4, dotted; empty where there is none */
+	uint64_t created_at_ms;	    /* wall clock */
 };
 
 #endif

@@ -29,6 +29,8 @@ record_write(int machine_fd, const struct record *r, struct err *err)
 	    (int)r->pid, r->start, r->created_at_ms);
 	buf_fmt(&b, "boot %s\nimage %s\nversion %s\n", r->boot_id, r->image,
 	    r->image_version);
+	if (r->keeps_disk)
+		buf_str(&b, "disk 1\n");
 	if (b.overflow)
 		return err_set(err, ERR_INTERNAL, "the machine's record is too long");
 	fd = openat(
@@ -77,6 +79,8 @@ take_line(struct record *r, const char *key, const char *value)
 		return take_number(value, UINT64_MAX, &r->start);
 	else if (strcmp(key, "created") == 0)
 		return take_number(value, UINT64_MAX, &r->created_at_ms);
+	else if (strcmp(key, "disk") == 0)
+		r->keeps_disk = strcmp(value, "1") == 0;
 	else if (strcmp(key, "boot") == 0)
 		return take_text(value, r->boot_id, sizeof(r->boot_id));
 	else if (strcmp(key, "image") == 0)

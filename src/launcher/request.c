@@ -57,7 +57,7 @@ zero_or_in_range(uint64_t v, uint64_t min, uint64_t max)
 }
 
 static const char *
-wrong_in_create(const struct launcher_request *q)
+wrong_in_start(const struct launcher_request *q)
 {
 	if (!is_empty_or_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";
@@ -71,10 +71,22 @@ wrong_in_create(const struct launcher_request *q)
 		return "cpu_milli";
 	if (q->allow_nesting > 1)
 		return "allow_nesting";
-	if (!in_range(q->lease_s, 1, LEASE_MAX_S))
-		return "lease_s";
 	if (!is_empty_or_name(q->hostname, sizeof(q->hostname)))
 		return "hostname";
+	if (q->op == LAUNCHER_START && q->needs_disk > 1)
+		return "needs_disk";
+	return NULL;
+}
+
+static const char *
+wrong_in_create(const struct launcher_request *q)
+{
+	const char *wrong = wrong_in_start(q);
+
+	if (wrong)
+		return wrong;
+	if (!in_range(q->lease_s, 1, LEASE_MAX_S))
+		return "lease_s";
 	if (!is_text(q->host_key, sizeof(q->host_key), true))
 		return "host_key";
 	if (!is_text(q->host_cert, sizeof(q->host_cert), false))
@@ -84,26 +96,46 @@ wrong_in_create(const struct launcher_request *q)
 	return NULL;
 }
 
+/* What an operation has beside the fields that wrong_in_create() and wrong_in_start() look at. */
+enum { ID = 1, IMAGE = 2 };
+
+static const unsigned fields_of[LAUNCHER_OP_END] = {
+    [LAUNCHER_CREATE] = ID | IMAGE,
+    [LAUNCHER_KILL] = ID,
+    [LAUNCHER_BUILD_IMAGE] = IMAGE,
+    [LAUNCHER_REMOVE_IMAGE] = IMAGE,
+    [LAUNCHER_FIND_IMAGE] = IMAGE,
+    [LAUNCHER_START] = ID | IMAGE,
+    [LAUNCHER_STOP] = ID,
+    [LAUNCHER_FREEZE] = ID,
+    [LAUNCHER_THAW] = ID,
+    [LAUNCHER_SAVE_IMAGE] = ID | IMAGE,
+    [LAUNCHER_DROP_IMAGE] = IMAGE,
+    [LAUNCHER_CONSOLE] = ID,
+    [LAUNCHER_OPEN_METADATA] = ID,
+};
+
 static const char *
 wrong_field(const struct launcher_request *q)
 {
-	bool has_id = q->op == LAUNCHER_CREATE || q->op == LAUNCHER_KILL;
-	bool has_image = q->op == LAUNCHER_CREATE || q->op == LAUNCHER_BUILD_IMAGE ||
-			 q->op == LAUNCHER_REMOVE_IMAGE || q->op == LAUNCHER_FIND_IMAGE;
+	unsigned fields;
 
 	if (q->magic != LAUNCHER_MAGIC)
 		return "magic";
 	if (q->version != LAUNCHER_VERSION)
 		return "version";
-	if (q->op < LAUNCHER_CREATE || q->op > LAUNCHER_OPEN_CONFIG)
+	if (q->op < LAUNCHER_CREATE || q->op >= LAUNCHER_OP_END)
 		return "op";
-	if (has_id && (!terminated(q->id, sizeof(q->id)) || !id_valid(q->id, 'm')))
+	fields = fields_of[q->op];
+	if ((fields & ID) && (!terminated(q->id, sizeof(q->id)) || !id_valid(q->id, 'm')))
 		return "id";
-	if (has_image && !is_name(q->image, sizeof(q->image)))
+	if ((fields & IMAGE) && !is_name(q->image, sizeof(q->image)))
 		return "image";
 	if (q->op == LAUNCHER_REMOVE_IMAGE &&
 	    !is_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";
+	if (q->op == LAUNCHER_START)
+		return wrong_in_start(q);
 	return q->op == LAUNCHER_CREATE ? wrong_in_create(q) : NULL;
 }
 

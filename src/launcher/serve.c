@@ -13,9 +13,11 @@
 #include "launcher/create.h"
 #include "launcher/file.h"
 #include "launcher/image.h"
+#include "launcher/instance.h"
 #include "launcher/machines.h"
 #include "launcher/protocol.h"
 #include "launcher/request.h"
+#include "launcher/save.h"
 
 #define PATIENCE_S 10
 
@@ -140,6 +142,45 @@ serve_remove_image(struct service *s, struct err *err)
 }
 
 static int
+serve_stop(struct service *s, struct err *err)
+{
+	return instance_stop(s->l, s->q->id, &s->reply, err);
+}
+
+static int
+serve_freeze(struct service *s, struct err *err)
+{
+	bool freeze = s->q->op == LAUNCHER_FREEZE;
+
+	return instance_freeze(s->l, s->q->id, freeze, &s->reply, err);
+}
+
+static int
+serve_save_image(struct service *s, struct err *err)
+{
+	memcpy(s->reply.image, s->q->image, sizeof(s->reply.image));
+	return image_save(s->l, s->q->id, s->q->image, s->reply.image_version, err);
+}
+
+static int
+serve_drop_image(struct service *s, struct err *err)
+{
+	return image_drop(s->l, s->q->image, err);
+}
+
+static int
+serve_console(struct service *s, struct err *err)
+{
+	return instance_console(s->l, s->q->id, &s->reply_fd, err);
+}
+
+static int
+serve_open_metadata(struct service *s, struct err *err)
+{
+	return instance_open_metadata(s->l, s->q->id, &s->reply_fd, err);
+}
+
+static int
 serve_open_config(struct service *s, struct err *err)
 {
 	if (!s->l->config_path)
@@ -149,27 +190,44 @@ serve_open_config(struct service *s, struct err *err)
 	return s->reply_fd >= 0 ? 0 : err_errno(err, errno, "open %s", s->l->config_path);
 }
 
+enum kind { ANY, MACHINES, PLAIN_MACHINES, INSTANCES };
+
 static const struct {
 	int (*fn)(struct service *s, struct err *err);
-	bool needs_machines;
-} operations[] = {
-    [LAUNCHER_CREATE] = {serve_create, true},
-    [LAUNCHER_KILL] = {serve_kill, true},
-    [LAUNCHER_LIST] = {serve_list, true},
-    [LAUNCHER_BUILD_IMAGE] = {serve_build_image, true},
-    [LAUNCHER_REMOVE_IMAGE] = {serve_remove_image, true},
-    [LAUNCHER_FIND_IMAGE] = {serve_find_image, true},
-    [LAUNCHER_OPEN_CONFIG] = {serve_open_config, false},
+	enum kind serves; /* what the launcher must make for this */
+} operations[LAUNCHER_OP_END] = {
+    [LAUNCHER_CREATE] = {serve_create, PLAIN_MACHINES},
+    [LAUNCHER_KILL] = {serve_kill, MACHINES},
+    [LAUNCHER_LIST] = {serve_list, MACHINES},
+    [LAUNCHER_BUILD_IMAGE] = {serve_build_image, MACHINES},
+    [LAUNCHER_REMOVE_IMAGE] = {serve_remove_image, MACHINES},
+    [LAUNCHER_FIND_IMAGE] = {serve_find_image, MACHINES},
+    [LAUNCHER_OPEN_CONFIG] = {serve_open_config, ANY},
+    [LAUNCHER_START] = {serve_create, INSTANCES},
+    [LAUNCHER_STOP] = {serve_stop, INSTANCES},
+    [LAUNCHER_FREEZE] = {serve_freeze, INSTANCES},
+    [LAUNCHER_THAW] = {serve_freeze, INSTANCES},
+    [LAUNCHER_SAVE_IMAGE] = {serve_save_image, INSTANCES},
+    [LAUNCHER_DROP_IMAGE] = {serve_drop_image, INSTANCES},
+    [LAUNCHER_CONSOLE] = {serve_console, INSTANCES},
+    [LAUNCHER_OPEN_METADATA] = {serve_open_metadata, INSTANCES},
 };
 
 static int
 dispatch(struct service *s, size_t n, struct err *err)
 {
+	enum kind serves;
+
 	if (request_check(s->q, n, err) < 0)
 		return -1;
-	if (operations[s->q->op].needs_machines && !s->l->serves_machines)
+	serves = operations[s->q->op].serves;
+	if (serves != ANY && !s->l->serves_machines)
 		return err_set(
 		    err, ERR_UNAVAILABLE, "no provider of kind local is configured here");
+	if ((serves == INSTANCES && !s->l->instances) ||
+	    (serves == PLAIN_MACHINES && s->l->instances))
+		return err_set(err, ERR_NOT_PERMITTED, "this launcher makes %s",
+		    s->l->instances ? "instances only" : "no instances");
 	return operations[s->q->op].fn(s, err);
 }
 

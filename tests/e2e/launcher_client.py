@@ -21,8 +21,9 @@ from patience import PATIENCE
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
 MAGIC, VERSION = 0x68727468, 1
-CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG = range(1, 8)
-ALIVE, DEAD, ABSENT = 1, 2, 3
+(CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG, START, STOP, FREEZE, THAW, SAVE_IMAGE,
+ DROP_IMAGE, CONSOLE, OPEN_METADATA) = range(1, 16)
+ALIVE, DEAD, ABSENT, STOPPED, FROZEN = range(1, 6)
 OK, INVALID, NOT_PERMITTED, NOT_FOUND, CONFLICT = range(5)
 UNAVAILABLE = 8
 CLONE_NEWNET = 0x40000000
@@ -38,7 +39,7 @@ class Request(ctypes.Structure):
         ("cpu_milli", ctypes.c_uint32), ("allow_nesting", ctypes.c_uint32),
         ("lease_s", ctypes.c_uint64), ("hostname", ctypes.c_char * 64),
         ("host_key", ctypes.c_char * 1024), ("host_cert", ctypes.c_char * 2048),
-        ("user_ca", ctypes.c_char * 512),
+        ("user_ca", ctypes.c_char * 512), ("needs_disk", ctypes.c_uint32),
     ]
 
 
@@ -113,7 +114,7 @@ socket.socket(fileno=1).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
 
 
 class Launcher:
-    def __init__(self, network="10.213.0.0/16", program="hearth-launcher", env=None, image=True):
+    def __init__(self, network="10.213.0.0/16", program="hearth-launcher", env=None, image=True, instances=False):
         self.root = tempfile.mkdtemp(prefix="hearth-test-", dir=os.environ.get("HEARTH_TEST_DIR", "/var/tmp"))
         os.chmod(self.root, 0o755)
         self.state = os.path.join(self.root, "state")
@@ -123,6 +124,7 @@ class Launcher:
         self.network = network
         self.uid_base = 10_000_000 * (1 + os.getpid() % 100)  # so that stray processes are ours alone
         self.program = os.path.join(BUILD, "src/launcher", program)
+        self.options = ["--instances"] if instances else []
         self.process = None
         self.netns = _new_netns()
         try:
@@ -168,6 +170,7 @@ class Launcher:
         args = [self.program, "--socket-fd", str(listener.fileno()), "--lifeline-fd", str(dead_end),
                 "--state", self.state, "--runtime", self.runtime, "--uid", "65534", "--gid", "65534",
                 "--config", self.config, "--image-builder", self.builder, "--uid-base", str(self.uid_base)]
+        args += self.options
         if self.network:
             args += ["--network", self.network, "--init", os.path.join(BUILD, "src/init/hearth-init")]
         self.log = os.path.join(self.root, "log")

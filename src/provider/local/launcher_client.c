@@ -22,8 +22,10 @@ struct call {
 	struct launcher_client *client;
 	struct launcher_request *q; /* owned; NULL once sent */
 	launcher_reply_fn fn;
+	launcher_fd_fn fd_fn; /* in the place of fn */
 	void *arg;
 	int fd;
+	int brought_fd; /* owned; by the last reply */
 	uv_poll_t poll;
 };
 
@@ -52,13 +54,31 @@ forget_request(struct call *call)
 	call->q = NULL;
 }
 
+static void
+answer_fd(launcher_fd_fn fn, void *arg, int fd, const struct err *err)
+{
+	struct err none;
+
+	if (err->code != ERR_NONE && fd >= 0) {
+		close(fd);
+		fd = -1;
+	}
+	if (err->code == ERR_NONE && fd < 0) {
+		err_set(&none, ERR_INTERNAL, "hearth-launcher sent no descriptor");
+		err = &none;
+	}
+	fn(arg, fd, err);
+}
+
 /* The call is over: takes it off its list, closes, and answers last of all. */
 static void
 finish(struct call *call, const struct launcher_reply *reply, const struct err *err)
 {
 	struct launcher_client *c = call->client;
 	launcher_reply_fn fn = call->fn;
+	launcher_fd_fn fd_fn = call->fd_fn;
 	void *arg = call->arg;
+	int brought_fd = call->brought_fd;
 
 	list_remove(&call->in_client);
 	forget_request(call);
@@ -70,7 +90,38 @@ finish(struct call *call, const struct launcher_reply *reply, const struct err *
 	} else {
 		free(call);
 	}
-	fn(arg, reply, true, err);
+	if (fd_fn)
+		answer_fd(fd_fn, arg, brought_fd, err);
+	else
+		fn(arg, reply, true, err);
+}
+
+/* One packet, and the descriptor that may come with it. */
+static ssize_t
+receive(struct call *call, struct launcher_reply *r)
+{
+	struct iovec iov = {r, sizeof(*r)};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr m = {.msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control.bytes,
+	    .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(call->fd, &m, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	int fd;
+
+	if (!h || h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS ||
+	    h->cmsg_len != CMSG_LEN(sizeof(int)))
+		return n;
+	memcpy(&fd, CMSG_DATA(h), sizeof(fd));
+	if (call->fd_fn && call->brought_fd < 0)
+		call->brought_fd = fd;
+	else
+		close(fd);
+	return n;
 }
 
 static void
@@ -82,7 +133,7 @@ readable(uv_poll_t *h, int status, int events)
 	struct err err = {0};
 	ssize_t n;
 
-	n = recv(call->fd, &r, sizeof(r), MSG_DONTWAIT | MSG_TRUNC);
+	n = receive(call, &r);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0) {
@@ -105,7 +156,8 @@ readable(uv_poll_t *h, int status, int events)
 		start_waiting(c);
 		return;
 	} else if (!r.last) {
-		call->fn(call->arg, &r, false, &err);
+		if (call->fn)
+			call->fn(call->arg, &r, false, &err);
 		return;
 	} else {
 		finish(call, &r, &err);
@@ -157,7 +209,9 @@ fail_in_loop(uv_handle_t *h)
 	struct err err;
 
 	err_set(&err, ERR_UNAVAILABLE, "hearth-launcher does not answer");
-	if (call->fn)
+	if (call->fd_fn)
+		call->fd_fn(call->arg, -1, &err);
+	else if (call->fn)
 		call->fn(call->arg, NULL, true, &err);
 	free(call);
 }
@@ -203,15 +257,16 @@ launcher_client_new(uv_loop_t *loop, const char *path)
 	return c;
 }
 
-void
-launcher_client_call(struct launcher_client *c, const struct launcher_request *q,
-    launcher_reply_fn fn, void *arg)
+static void
+add_call(struct launcher_client *c, const struct launcher_request *q,
+    launcher_reply_fn fn, launcher_fd_fn fd_fn, void *arg)
 {
 	struct call *call = xnew(struct call);
 
 	call->client = c;
-	call->fd = -1;
+	call->fd = call->brought_fd = -1;
 	call->fn = fn;
+	call->fd_fn = fd_fn;
 	call->arg = arg;
 	call->q = xmalloc(sizeof(*q));
 	*call->q = *q;
@@ -219,6 +274,20 @@ launcher_client_call(struct launcher_client *c, const struct launcher_request *q
 	call->q->version = LAUNCHER_VERSION;
 	list_push_back(&c->waiting, &call->in_client);
 	start_waiting(c);
+}
+
+void
+launcher_client_call(struct launcher_client *c, const struct launcher_request *q,
+    launcher_reply_fn fn, void *arg)
+{
+	add_call(c, q, fn, NULL, arg);
+}
+
+void
+launcher_client_call_fd(struct launcher_client *c, const struct launcher_request *q,
+    launcher_fd_fn fn, void *arg)
+{
+	add_call(c, q, NULL, fn, arg);
 }
 
 static void

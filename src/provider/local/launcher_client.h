@@ -21,6 +21,11 @@ struct launcher_client *launcher_client_new(struct uv_loop_s *loop, const char *
 void launcher_client_call(struct launcher_client *c, const struct launcher_request *q,
     launcher_reply_fn fn, void *arg);
 
+/* As launcher_client_call() for a request whose reply brings a descriptor, which is the callee's: -1 with err->code set. */
+typedef void (*launcher_fd_fn)(void *arg, int fd, const struct err *err);
+void launcher_client_call_fd(struct launcher_client *c, const struct launcher_request *q,
+    launcher_fd_fn fn, void *arg);
+
 /* Calls what is pending with ERR_CANCELLED, then frees; handles close in the loop. */
 void launcher_client_close(struct launcher_client *c);
 
