@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "guest_text.h" /* made of guest/ by guest/embed */
+#include "launcher/guest_text.h" /* made of guest/ by guest/embed */
 
 /* clang-format off */
 const char *const guest_directories[] = {
