@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
+#include "daemon/config_ec2.h"
 #include "launcher/network.h"
 #include "yaml/fields.h"
 #include "yaml/tree.h"
@@ -38,7 +39,7 @@ struct top {
 	const struct tree *providers, *pools; /* borrowed */
 };
 
-static const char *const kind_names[PROVIDER_KIND_MAX] = {"local", "fake"};
+static const char *const kind_names[PROVIDER_KIND_MAX] = {"local", "fake", "ec2"};
 
 const char *
 provider_kind_name(enum provider_kind k)
@@ -88,9 +89,9 @@ field_network(const struct place *at, const struct field *f, const struct tree *
 	return 0;
 }
 
-static int
-field_kind(const struct place *at, const struct field *f, const struct tree *t, void *to,
-    struct err *err)
+int
+config_field_kind(const struct place *at, const struct field *f, const struct tree *t,
+    void *to, struct err *err)
 {
 	const char *kind = t->kind == TREE_SCALAR ? t->text : "";
 
@@ -99,11 +100,11 @@ field_kind(const struct place *at, const struct field *f, const struct tree *t, 
 			*(enum provider_kind *)to = (enum provider_kind)i;
 			return 0;
 		}
-	if (strcmp(kind, "ec2") == 0 || strcmp(kind, "kubernetes") == 0)
+	if (strcmp(kind, "kubernetes") == 0)
 		return place_err(err, at, t,
-		    "'%s' is not available in this version: expected local or fake",
+		    "'%s' is not available in this version: expected local, fake or ec2",
 		    kind);
-	return place_err(err, at, t, "expected local or fake");
+	return place_err(err, at, t, "expected local, fake or ec2");
 }
 
 static int
@@ -151,14 +152,14 @@ static const struct field top_fields[] = {
 };
 
 static const struct field local_fields[] = {
-	{ "kind",     field_kind,    AT(config_provider, kind), .required = true },
+	{ "kind",     config_field_kind, AT(config_provider, kind), .required = true },
 	{ "network",  field_network, AT(config_provider, local.network) },
 	{ "uid_base", field_int64,   AT(config_provider, local.uid_base), UID_BASE_MIN, UID_BASE_MAX },
 	{ NULL },
 };
 
 static const struct field fake_fields[] = {
-	{ "kind",              field_kind,     AT(config_provider, kind), .required = true },
+	{ "kind",              config_field_kind, AT(config_provider, kind), .required = true },
 	{ "launch",            field_duration, AT(config_provider, fake.launch_ms), 0, DAY_MS },
 	{ "launch_jitter",     field_duration, AT(config_provider, fake.launch_jitter_ms), 0, DAY_MS },
 	{ "terminate",         field_duration, AT(config_provider, fake.terminate_ms), 0, DAY_MS },
@@ -249,14 +250,18 @@ read_provider(
 	if (check_key_name(at, t, err) < 0)
 		return -1;
 	if (t->kind == TREE_MAP && !kind)
-		return place_err(err, at, t, "'kind' is missing: expected local or fake");
-	if (kind && field_kind(&here, NULL, kind, &p->kind, err) < 0)
+		return place_err(
+		    err, at, t, "'kind' is missing: expected local, fake or ec2");
+	if (kind && config_field_kind(&here, NULL, kind, &p->kind, err) < 0)
 		return -1;
 	if (p->kind == PROVIDER_LOCAL && config_local(c) != &p->local)
 		return place_err(err, at, t,
 		    "a second provider of kind local: expected one for each host");
-	return yaml_fields_parse(
-	    at, t, p->kind == PROVIDER_LOCAL ? local_fields : fake_fields, p, err);
+	return yaml_fields_parse(at, t,
+	    p->kind == PROVIDER_LOCAL  ? local_fields
+	    : p->kind == PROVIDER_FAKE ? fake_fields
+				       : config_ec2_fields,
+	    p, err);
 }
 
 /* ---- pools ---- */
@@ -302,20 +307,37 @@ check_pool(const struct place *at, const struct tree *t, const struct config *c,
 	return 0;
 }
 
+/* The one that a pool names, if it names one that there is: its kind says what else the pool may hold. */
+static const struct config_provider *
+provider_named(const struct config *c, const struct tree *pool)
+{
+	const struct tree *name = pool->kind == TREE_MAP ? child(pool, "provider") : NULL;
+
+	return name && name->kind == TREE_SCALAR ? find_provider(c, name->text) : NULL;
+}
+
 static int
 read_pool(const struct place *at, const struct tree *t, struct config *c, struct err *err)
 {
 	struct pool *p = &c->pools[c->n_pools++];
+	const struct config_provider *prov = provider_named(c, t);
+	bool ec2 = prov && prov->kind == PROVIDER_EC2;
+	struct field fields[FIELDS_MAX];
+	const int n = sizeof(pool_fields) / sizeof(pool_fields[0]);
 
 	p->name = xstrdup(t->key);
 	p->running = 1;
 	p->max = 20;
 	p->max_age_ms = DAY_MS;
 	p->setup_timeout_ms = 10 * 60 * 1000;
+	memcpy(fields, pool_fields, sizeof(pool_fields));
+	if (ec2)
+		config_ec2_pool_fields(fields, n - 1, FIELDS_MAX);
 	if (check_key_name(at, t, err) < 0 ||
-	    yaml_fields_parse(at, t, pool_fields, p, err) < 0)
+	    yaml_fields_parse(at, t, fields, p, err) < 0 ||
+	    check_pool(at, t, c, p, err) < 0)
 		return -1;
-	return check_pool(at, t, c, p, err);
+	return ec2 ? config_ec2_pool_check(at, t, prov, p, err) : 0;
 }
 
 /* ---- the file ---- */
@@ -390,6 +412,7 @@ config_fini(struct config *c)
 	for (int i = 0; i < c->n_providers; i++) {
 		free(c->providers[i].name);
 		free(c->providers[i].local.network);
+		ec2_settings_fini(&c->providers[i].ec2);
 	}
 	for (int i = 0; i < c->n_pools; i++)
 		pool_fini(&c->pools[i]);
@@ -490,6 +513,7 @@ provider_equal(const struct config_provider *a, const struct config_provider *b)
 	return strcmp(a->name, b->name) == 0 && a->kind == b->kind &&
 	       strcmp(a->local.network, b->local.network) == 0 &&
 	       a->local.uid_base == b->local.uid_base &&
+	       ec2_settings_equal(&a->ec2, &b->ec2) &&
 	       /* both were zeroed whole, so padding is equal */
 	       memcmp(&a->fake, &b->fake, sizeof(a->fake)) == 0; // NOLINT
 }

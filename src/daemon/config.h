@@ -13,9 +13,10 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "model/model.h"
+#include "provider/ec2/ec2.h"
 #include "provider/fake.h"
 
-enum provider_kind { PROVIDER_LOCAL, PROVIDER_FAKE, PROVIDER_KIND_MAX };
+enum provider_kind { PROVIDER_LOCAL, PROVIDER_FAKE, PROVIDER_EC2, PROVIDER_KIND_MAX };
 
 struct config_local {
 	char *network; /* CIDR, owned */
@@ -27,6 +28,7 @@ struct config_provider {
 	enum provider_kind kind;
 	struct config_local local;
 	struct fake_options fake; /* `world` is not the file's to say: NULL */
+	struct ec2_settings ec2;
 };
 
 struct config {
@@ -62,5 +64,12 @@ int config_check_reload(
 const struct config_local *config_local(const struct config *c);
 
 const char *provider_kind_name(enum provider_kind k);
+
+/* For the field tables: reads `kind` of a provider (a field_fn of yaml/fields.h). */
+struct field;
+struct place;
+struct tree;
+int config_field_kind(const struct place *at, const struct field *f, const struct tree *t,
+    void *to, struct err *err) ERR_CHECK;
 
 #endif

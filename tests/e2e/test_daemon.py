@@ -40,7 +40,7 @@ def as_uid(uid):
     [
         ("stat: /x\n", ":1:1: stat: unknown key: expected one of state, "),
         ("pools:\n  p: {provider: gone, image: i}\n", ":2:17: pools.p.provider: there is no provider 'gone'"),
-        ("providers:\n  a: {kind: ec2}\n", "not available in this version"),
+        ("providers:\n  a: {kind: kubernetes}\n", "not available in this version"),
         ("state: [\n", "not YAML"),
         ("", "expected a mapping"),
     ],

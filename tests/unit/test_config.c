@@ -90,6 +90,102 @@ reads_the_contract_example(void **state)
 	config_free(c);
 }
 
+#define AWS                                                                              \
+	"providers:\n  aws: {kind: ec2, region: us-west-2}\npools:\n  p: {provider: "    \
+	"aws, image: debian, "
+
+/* What a pool on ec2 says reaches the provider as one text; its account is its image's unless it names one. */
+static void
+reads_ec2(void **state)
+{
+	struct config *c = must_parse(
+	    "providers:\n"
+	    "  aws: {kind: ec2, region: us-west-2, endpoint: \"http://127.0.0.1:4566\", "
+	    "profile: dev, speed: 0,\n"
+	    "        events_queue: \"https://sqs.us-west-2.amazonaws.com/1/q\",\n"
+	    "        images: {mine: {owner: self, name: \"mine-*\", login: me}}}\n"
+	    "pools:\n"
+	    "  a: {provider: aws, image: mine, stopped: 1, hibernated: 1, "
+	    "instance_types: [m7i.large, m6i.large],\n"
+	    "      zones: [us-west-2a], security_groups: sg-1, spot: true, volume_size: "
+	    "30G, volume_type: gp3,\n"
+	    "      key_name: k, instance_profile: p, access: inject, readiness: ssh, "
+	    "address: private}\n"
+	    "  b: {provider: aws, image: amazon-linux-2023, login: dev}\n"
+	    "  c: {provider: aws, image: debian, interfaces: true, subnets: "
+	    "[subnet-1]}\n");
+	const struct ec2_settings *s = &c->providers[0].ec2;
+
+	assert_int_equal(c->providers[0].kind, PROVIDER_EC2);
+	assert_string_equal(s->region, "us-west-2");
+	assert_string_equal(s->endpoint, "http://127.0.0.1:4566");
+	assert_string_equal(s->profile, "dev");
+	assert_string_equal(s->events_queue, "https://sqs.us-west-2.amazonaws.com/1/q");
+	assert_true(s->speed < 0);
+	assert_int_equal(s->n_images, 1);
+	assert_string_equal(s->images[0].image, "mine");
+	assert_string_equal(s->images[0].name, "mine-*");
+	assert_string_equal(c->pools[0].options,
+	    "instance_types=m7i.large,m6i.large\nzones=us-west-2a\nsecurity_groups=sg-1\n"
+	    "spot=true\nvolume_size=30G\nvolume_type=gp3\nkey_name=k\n"
+	    "instance_profile=p\naccess=inject\nreadiness=ssh\naddress=private\n"
+	    "login=me\n");
+	assert_string_equal(c->pools[0].login, "me");
+	assert_int_equal(c->pools[0].hibernated, 1);
+	assert_string_equal(c->pools[1].options, "login=dev\n");
+	assert_string_equal(c->pools[1].login, "dev");
+	assert_string_equal(c->pools[2].login, "admin");
+	config_free(c);
+}
+
+static void
+refuses_wrong_ec2(void **state)
+{
+	must_refuse("providers:\n  x: {kind: ec2, region: \"us west\"}\n",
+	    "t.yaml:2:26: providers.x.region: expected a region, as in us-west-2");
+	must_refuse("providers:\n  x: {kind: ec2, endpoint: here}\n",
+	    "providers.x.endpoint: expected a URL");
+	must_refuse("providers:\n  x: {kind: ec2, endpoint: \"http://a:b@c\"}\n",
+	    "expected a URL without a password");
+	must_refuse("providers:\n  x: {kind: ec2, speed: -1}\n",
+	    "providers.x.speed: expected how much faster");
+	must_refuse("providers:\n  x: {kind: ec2, network: 10.0.0.0/16}\n",
+	    "providers.x.network: unknown key: expected one of kind, region,");
+	must_refuse("providers:\n  x: {kind: ec2, images: {m: {name: a}}}\n",
+	    "providers.x.images.m: 'owner' is missing");
+	must_refuse(
+	    "providers:\n  x: {kind: ec2, images: {m: {owner: self, name: a, login: "
+	    "root}}}\n",
+	    "login: expected an account other than root");
+	must_refuse(AWS "instance_types: [m7i]}\n",
+	    "t.yaml:4:53: pools.p.instance_types: expected a list of instance types");
+	must_refuse(AWS "instance_types: [\"a.b,c.d\"]}\n",
+	    "pools.p.instance_types: expected a list of names");
+	must_refuse(AWS "instance_types: {a: b}}\n",
+	    "pools.p.instance_types: expected a name or a list of names");
+	must_refuse(AWS "zones: []}\n", "pools.p.zones: expected a name or a list");
+	must_refuse(AWS "zones: [\"a b\"]}\n", "pools.p.zones: expected a list of names");
+	must_refuse(
+	    AWS "subnets: [a]}\n", "pools.p.subnets: expected a list of subnet ids");
+	must_refuse(AWS "zones: a, subnets: subnet-1}\n",
+	    "pools.p: zones and subnets: expected one of them");
+	must_refuse(AWS "interfaces: true}\n", "pools.p: interfaces: expected subnets");
+	must_refuse(AWS "spot: 1}\n", "pools.p.spot: expected true or false, got '1'");
+	must_refuse(AWS "volume_size: 30}\n", "pools.p.volume_size: expected a size");
+	must_refuse(AWS "volume_size: 17T}\n", "pools.p.volume_size: expected a size");
+	must_refuse(AWS "volume_type: ssd}\n", "pools.p.volume_type: expected gp3,");
+	must_refuse(AWS "access: password}\n", "pools.p.access: expected certificate,");
+	must_refuse(AWS "login: \"a;b\"}\n", "pools.p.login: expected an account's name");
+	must_refuse(
+	    AWS "readiness: yes}\n", "pools.p.readiness: expected ssh or running");
+	must_refuse(AWS "address: elastic}\n", "pools.p.address: expected auto,");
+	must_refuse(AWS "memory: 4G}\n", "pools.p.memory: unknown key");
+	must_refuse(AWS "readiness: running, setup: [a]}\n",
+	    "pools.p: setup: expected none where readiness is running");
+	must_refuse(PROVIDERS "pools:\n  p: {provider: sim, image: a, spot: true}\n",
+	    "pools.p.spot: unknown key");
+}
+
 static void
 reads_every_other_setting(void **state)
 {
@@ -224,12 +320,10 @@ refuses_wrong_values(void **state)
 	must_refuse("default_hours: 9\nmax_hours: 8\n",
 	    "t.yaml:1:16: default_hours: more than max_hours");
 	must_refuse("max_hours: 4\n", "default_hours: more than max_hours");
-	must_refuse(
-	    "providers:\n  x: {kind: ec2}\n", "'ec2' is not available in this version");
 	must_refuse("providers:\n  x: {kind: kubernetes}\n",
 	    "'kubernetes' is not available in this version");
 	must_refuse("providers:\n  x: {kind: vmware}\n",
-	    "t.yaml:2:13: providers.x.kind: expected local or fake");
+	    "t.yaml:2:13: providers.x.kind: expected local, fake or ec2");
 	must_refuse("providers:\n  x: {kind: local, network: 10.0.0.0}\n",
 	    "t.yaml:2:29: providers.x.network: ");
 	must_refuse("providers:\n  x: {kind: local, network: 10.0.0.1/16}\n",
@@ -366,6 +460,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(reads_the_contract_example),
+	    cmocka_unit_test(reads_ec2),
+	    cmocka_unit_test(refuses_wrong_ec2),
 	    cmocka_unit_test(reads_every_other_setting),
 	    cmocka_unit_test(refuses_wrong_keys),
 	    cmocka_unit_test(refuses_wrong_values),
