@@ -262,6 +262,9 @@ aws_failure_of_reply(
 	if (theirs) {
 		err_set(&f->err, m.err, "%s: %s: %s", about->action, f->aws.code, text);
 		set_hint(&f->err, about, m.hint);
+		if (m.err == ERR_UNAVAILABLE)
+			err_hint(&f->err, "%s has trouble of its own: try again later",
+			    about->endpoint);
 	} else {
 		err_set(&f->err, m.err == ERR_RATE_LIMITED ? m.err : ERR_UNAVAILABLE,
 		    "%s: %s answered HTTP %d with %s", about->action, about->endpoint,

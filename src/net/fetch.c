@@ -43,6 +43,7 @@ struct fetch {
 	char *body; /* owned */
 	size_t len, cap, max;
 	size_t header_bytes;
+	bool headers_whole;
 	bool too_large;
 	bool secret;
 	struct err refusal;
@@ -140,6 +141,10 @@ on_header(char *data, size_t size, size_t n, void *arg)
 	struct fetch *r = arg;
 
 	r->header_bytes += n * size;
+	if (n * size >= 5 && memcmp(data, "HTTP/", 5) == 0)
+		r->headers_whole = false; /* "100 Continue" may have been before it */
+	else if (n * size <= 2 && (data[0] == '\r' || data[0] == '\n'))
+		r->headers_whole = true;
 	r->too_large = r->too_large || r->header_bytes > HEADERS_BYTES_MAX;
 	return r->too_large ? 0 : n * size;
 }
@@ -245,6 +250,8 @@ drain(struct fetcher *f)
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
 		list_remove(&r->link);
 		leave(r);
+		if (rc == CURLE_OK && !r->headers_whole)
+			rc = CURLE_PARTIAL_FILE; /* libcurl 7.88 takes such for a reply */
 		if (rc == CURLE_OK)
 			succeed(r);
 		else
@@ -528,6 +535,8 @@ set_options(struct fetch *r, const struct fetch_request *req)
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, r->headers);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	/* a name that is being looked up is not waited for when its request ends */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
 	    or_default(req->connect_timeout_ms, CONNECT_TIMEOUT_MS));
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, or_default(req->timeout_ms, TIMEOUT_MS));
