@@ -226,3 +226,27 @@ launcher_fate(struct launcher_child *l, char *text, size_t n)
 		(void)snprintf(text, n, "exit status %d", WEXITSTATUS(status));
 	l->pid = 0;
 }
+
+int
+launcher_teardown(const struct launcher_settings *s, struct err *err)
+{
+	struct programs p = {0};
+	int status = -1, rc = find_programs(&p, err);
+	pid_t pid = rc < 0 ? -1 : fork();
+
+	if (pid == 0) {
+		execl(p.launcher, p.launcher, "--teardown", "--state", s->state,
+		    "--runtime", s->runtime, (char *)NULL);
+		log_error("%s cannot be started: %s", p.launcher, strerror(errno));
+		_exit(127);
+	}
+	if (rc == 0 && pid < 0)
+		rc = err_errno(err, errno, "starting hearth-launcher");
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	programs_fini(&p);
+	if (rc == 0 && status != 0)
+		rc = err_set(err, ERR_UNAVAILABLE,
+		    "not all is ended; hearth-launcher's own lines say why");
+	return rc;
+}

@@ -50,6 +50,10 @@ int launcher_release(struct launcher_child *l, struct err *err) ERR_CHECK;
  * their own. */
 void launcher_end(struct launcher_child *l);
 
+/* Ends every machine of `s->state` and puts the host back as it was, by a launcher of its own; nobody may be serving it. Blocks
+   until that is done. What is wrong the launcher says in lines of its own. */
+int launcher_teardown(const struct launcher_settings *s, struct err *err) ERR_CHECK;
+
 /* How it ended, as in "exit status 1": for a message. Only after `pidfd` has become
  * readable. */
 void launcher_fate(struct launcher_child *l, char *text, size_t n);

@@ -37,7 +37,8 @@
  * The time-out and the end of the connection kill it and its process group. "shutdown"
  * "ok": sessions get a SIGHUP, then the machine ends, 1 s later at most (5 s in an instance)
  *   "reboot"                  "ok": all that runs in the instance ends, then it boots again. Whoever watches gets
- *                             "rebooting", also when it was somebody inside, and "ready" when it is
+ *                             "rebooting", also when it was somebody inside, and "ready" when it is; and "ending" before
+ *                             an instance ends in order
  * Anything else is
  * answered "error TEXT". In message and warning, control characters become '?'.
  *

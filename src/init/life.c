@@ -126,6 +126,7 @@ static void
 end(int64_t now_ms)
 {
 	state = LIFE_ENDING;
+	server_ends();
 	sessions_close_listeners();
 	hang_up(now_ms);
 }

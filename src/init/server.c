@@ -345,11 +345,24 @@ server_sessions_changed(int n)
 	}
 }
 
-void
-server_reboots(void)
+static void
+tell_watchers(const char *what)
 {
 	for (struct client *c = NULL; (c = client_after(c));) {
 		if (c->watches)
-			client_say(c, "rebooting");
+			client_say(c, what);
 	}
+}
+
+void
+server_reboots(void)
+{
+	tell_watchers("rebooting");
+}
+
+void
+server_ends(void)
+{
+	if (instance_is())
+		tell_watchers("ending");
 }

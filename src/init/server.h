@@ -24,5 +24,6 @@ bool server_reaped(pid_t pid, int status);
 void server_became_ready(void);
 void server_sessions_changed(int n);
 void server_reboots(void);
+void server_ends(void); /* by itself or by order; only an instance says it */
 
 #endif
