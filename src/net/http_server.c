@@ -33,6 +33,8 @@ struct user {
 	struct list link; /* server.users */
 	uint32_t uid;	  /* HTTP_NO_UID: by address */
 	uint8_t address[16];
+	uint64_t
+	    tag; /* of http_server_adopt(): machines all come from the same address */
 	int n;
 };
 
@@ -99,11 +101,12 @@ user_of(struct http_server *s, const struct http_peer *p)
 	struct user *u;
 
 	list_for_each (u, &s->users, link)
-		if (u->uid == p->uid &&
+		if (u->uid == p->uid && u->tag == p->tag &&
 		    memcmp(u->address, p->address, sizeof(u->address)) == 0)
 			return u;
 	u = xnew(struct user);
 	u->uid = p->uid;
+	u->tag = p->tag;
 	memcpy(u->address, p->address, sizeof(u->address));
 	list_init(&u->link);
 	list_push_back(&s->users, &u->link);
