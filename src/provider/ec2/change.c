@@ -149,7 +149,7 @@ send(struct call *c)
 		aws_form_add(&f, c->refs[i], "InstanceId.%d", i + 1);
 	if (c->change == CHANGE_HIBERNATE)
 		aws_form_add(&f, "true", "Hibernate");
-	(void)aws_query(c->e->aws, actions[c->change], &f, &opt, answered, c);
+	ec2_query(c->e, actions[c->change], &f, &opt, answered, c);
 }
 
 /* ---- spot requests ---- */
@@ -197,7 +197,7 @@ cancel_requests(struct call *c)
 	x = xnew(struct cancel);
 	x->e = c->e;
 	x->then = c;
-	(void)aws_query(c->e->aws, "CancelSpotInstanceRequests", &f, &opt, cancelled, x);
+	ec2_query(c->e, "CancelSpotInstanceRequests", &f, &opt, cancelled, x);
 	return true;
 }
 

@@ -40,7 +40,7 @@ sent(void *arg, const char *body, const struct aws_error *aws, const struct err 
 
 	if (c->e->closing) {
 		connect_free(c);
-	} else if (err->code != ERR_NONE) {
+	} else if (err && err->code != ERR_NONE) {
 		ec2_answer_give(c->a, NULL, err);
 		connect_free(c);
 	} else {

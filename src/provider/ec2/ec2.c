@@ -127,6 +127,35 @@ ec2_answer_all(struct list *answers, const char *ref, const struct err *err)
 		    list_entry(now.next, struct ec2_answer, in_machine), ref, err);
 }
 
+/* ---- calls ---- */
+
+/* The client says by NULL that there is no error, and most of what is told here goes on as an error or none. */
+struct query {
+	aws_query_fn done;
+	void *arg;
+};
+
+static void
+query_done(void *arg, const struct xml *reply, const struct aws_error *aws,
+    const struct err *err)
+{
+	struct query q = *(struct query *)arg;
+
+	free(arg);
+	q.done(q.arg, reply, aws ? aws : &(struct aws_error){0},
+	    err ? err : &(struct err){0});
+}
+
+void
+ec2_query(struct ec2 *e, const char *action, struct aws_form *form,
+    const struct aws_call_options *opt, aws_query_fn done, void *arg)
+{
+	struct query *q = xnew(struct query);
+
+	*q = (struct query){done, arg};
+	(void)aws_query(e->aws, action, form, opt, query_done, q);
+}
+
 /* ---- prices ---- */
 
 /* The dearest of the pool's types, on demand: spot prices move, and are below it. */

@@ -141,7 +141,7 @@ ask(struct image *i)
 		return;
 	}
 	i->asking = true;
-	(void)aws_query(i->e->aws, "DescribeImages", &f, &opt, answered, i);
+	ec2_query(i->e, "DescribeImages", &f, &opt, answered, i);
 }
 
 void

@@ -85,6 +85,10 @@ void ec2_answer_setup(
 /* Gives all of a machine's list. */
 void ec2_answer_all(struct list *answers, const char *ref, const struct err *err);
 
+/* As aws_query() of e's client; err and aws are never NULL in `done`. */
+void ec2_query(struct ec2 *e, const char *action, struct aws_form *form,
+    const struct aws_call_options *opt, aws_query_fn done, void *arg);
+
 /* ---- machines ---- */
 
 /* What EC2 has of it, as far as it is believed. Moves by machine_move() in machine.c alone:
@@ -176,9 +180,10 @@ struct ec2_machine {
 	int64_t created_at, lease_at; /* wall ms; 0: not known */
 	char *volumes[4];	      /* owned */
 	char *interfaces[4];
-	uint64_t sweep; /* the sweep that looks after it */
-	bool left;	/* something of it is */
-	bool sought;	/* by its token among the interfaces: it has no id */
+	uint64_t sweep;	   /* the sweep that looks after it */
+	bool left;	   /* something of it is */
+	int64_t pushed_ms; /* when what is stuck was last asked to go */
+	bool sought;	   /* by its token among the interfaces: it has no id */
 
 	struct probe *probe;
 	struct ssh_job *job;

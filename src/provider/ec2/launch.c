@@ -570,7 +570,7 @@ run(struct batch *b)
 		batch_fail(b, &err);
 		return;
 	}
-	(void)aws_query(m->e->aws, "RunInstances", &f, &opt, ran, b);
+	ec2_query(m->e, "RunInstances", &f, &opt, ran, b);
 }
 
 /* ---- an interface of its own, made before ---- */
@@ -628,7 +628,7 @@ make_interface(struct batch *b)
 	for (int i = 0; i < groups->n; i++)
 		aws_form_add(&f, groups->words[i], "SecurityGroupId.%d", i + 1);
 	tags_of(&f, 1, "network-interface", m, b);
-	(void)aws_query(m->e->aws, "CreateNetworkInterface", &f, &opt, interface_made, b);
+	ec2_query(m->e, "CreateNetworkInterface", &f, &opt, interface_made, b);
 }
 
 /* ---- gathering ---- */
@@ -679,9 +679,9 @@ flush(void *arg)
 	while (!list_empty(&e->gathered)) {
 		struct ec2_machine *first =
 		    list_entry(e->gathered.next, struct ec2_machine, in_gather);
-		int size = batch_size(e, first);
 		struct ec2_machine *m, *tmp;
 		struct batch *b;
+		int size;
 
 		if (first->ending) {
 			struct err err;
@@ -691,6 +691,7 @@ flush(void *arg)
 			launch_failed(first, &err);
 			continue;
 		}
+		size = batch_size(e, first);
 		b = batch_new(e);
 		batch_add(b, first);
 		list_for_each_safe (m, tmp, &e->gathered, in_gather)

@@ -17,6 +17,7 @@
 
 #define IDS_MAX 200 /* values of a filter (EC2 Developer Guide, "List and filter") */
 #define CALL_DEADLINE_MS 30000
+#define STUCK_MS 4000
 #define YOUNG_MS 60000 /* a volume that is so new may be on its way to its instance */
 
 static const struct aws_call_options reading = {
@@ -49,7 +50,7 @@ removed(void *arg, const struct xml *reply, const struct aws_error *aws,
 		return;
 	}
 	if (!done)
-		log_warn("ec2: removing %s: %s", r->ref, err->msg);
+		log_debug("ec2: removing %s: %s", r->ref, err->msg);
 	if (r->a)
 		ec2_answer_give(r->a, NULL, done ? &(struct err){0} : err);
 	if (r->a && done)
@@ -70,8 +71,8 @@ remove_one(struct ec2 *e, const char *ref, struct ec2_answer *a)
 	r->a = a;
 	(void)snprintf(r->ref, sizeof(r->ref), "%s", ref);
 	aws_form_add(&f, ref, volume ? "VolumeId" : "NetworkInterfaceId");
-	(void)aws_query(e->aws, volume ? "DeleteVolume" : "DeleteNetworkInterface", &f,
-	    &opt, removed, r);
+	ec2_query(
+	    e, volume ? "DeleteVolume" : "DeleteNetworkInterface", &f, &opt, removed, r);
 }
 
 void
@@ -136,20 +137,35 @@ holds(char *const *words, const char *id)
 	return false;
 }
 
+struct listed {
+	const char *id;
+	bool free;  /* nothing uses it any more */
+	bool stuck; /* it still counts as used though its instance ended a while ago */
+};
+
 static void
 mark_left(struct ec2_machine *m, void *arg)
 {
-	const char *id = arg;
+	struct listed *l = arg;
+	int64_t now = clock_now_ms(m->e->env.clock);
 
-	if (holds(m->volumes, id) || holds(m->interfaces, id))
-		m->left = true;
+	if (!holds(m->volumes, l->id) && !holds(m->interfaces, l->id))
+		return;
+	m->left = true;
+	if (now - m->moved_ms >= STUCK_MS && now - m->pushed_ms >= STUCK_MS) {
+		m->pushed_ms = now;
+		l->stuck = true;
+	}
 }
 
+/* Once it is free it is removed; and asked for now and then where it should be, in case the listing is old. */
 static void
 still_there(struct ec2 *e, const char *id, const char *status)
 {
-	each_swept(e, mark_left, (void *)id);
-	if (strcmp(status, "available") == 0 || strcmp(status, "error") == 0)
+	struct listed l = {.id = id};
+
+	each_swept(e, mark_left, &l);
+	if (strcmp(status, "available") == 0 || strcmp(status, "error") == 0 || l.stuck)
 		remove_one(e, id, NULL);
 }
 
@@ -243,7 +259,7 @@ sweep_interfaces(struct ec2 *e)
 	if (ids.n == 0)
 		sweep_over(e, true);
 	else
-		(void)aws_query(e->aws, "DescribeNetworkInterfaces", &ids.form, &reading,
+		ec2_query(e, "DescribeNetworkInterfaces", &ids.form, &reading,
 		    saw_interfaces, e);
 }
 
@@ -313,8 +329,7 @@ ec2_sweep(struct ec2 *e)
 	if (ids.n == 0)
 		sweep_interfaces(e);
 	else
-		(void)aws_query(
-		    e->aws, "DescribeVolumes", &ids.form, &reading, saw_volumes, e);
+		ec2_query(e, "DescribeVolumes", &ids.form, &reading, saw_volumes, e);
 }
 
 /* ---- for inventories ---- */
@@ -462,8 +477,7 @@ list_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 			listing_add(l, id, &(struct id){""});
 	}
 	ours(&f, l->e);
-	(void)aws_query(
-	    l->e->aws, "DescribeNetworkInterfaces", &f, &reading, list_interfaces, l);
+	ec2_query(l->e, "DescribeNetworkInterfaces", &f, &reading, list_interfaces, l);
 }
 
 void
@@ -476,5 +490,5 @@ ec2_leftovers(struct ec2 *e, ec2_leftovers_fn done)
 	l->done = done;
 	ours(&f, e);
 	aws_form_add(&f, "error", "Filter.2.Value.2");
-	(void)aws_query(e->aws, "DescribeVolumes", &f, &reading, list_volumes, l);
+	ec2_query(e, "DescribeVolumes", &f, &reading, list_volumes, l);
 }

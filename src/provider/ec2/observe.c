@@ -320,7 +320,7 @@ page(struct ec2 *e, const char *next_token)
 	aws_form_add(&form, e->owner, "Filter.1.Value.1");
 	aws_form_add(&form, PAGE, "MaxResults");
 	aws_form_add(&form, next_token, "NextToken");
-	(void)aws_query(e->aws, "DescribeInstances", &form, &opt, answered, e);
+	ec2_query(e, "DescribeInstances", &form, &opt, answered, e);
 }
 
 static void
