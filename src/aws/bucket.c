@@ -42,7 +42,8 @@ bucket_wait_ms(const struct bucket *b, double n, int64_t now_ms)
 
 	if (missing <= EPSILON)
 		return 0;
-	ms = ceil(missing * 1000 / b->per_s);
+	/* a little less than take() forgives: it is never too early for that */
+	ms = ceil((missing - EPSILON * 0.999) * 1000 / b->per_s);
 	return ms < WAIT_MAX_MS ? (int64_t)ms
 				: WAIT_MAX_MS; /* also where nothing is refilled */
 }

@@ -82,7 +82,7 @@ name_of(struct parser *p, const char *name)
 	const char *colon = strrchr(name, ':');
 	char *known;
 
-	name = colon ? colon + 1 : name;
+	name = colon && colon[1] ? colon + 1 : name;
 	known = map_get(&p->names, name);
 	if (!known) {
 		known = take_text(p->doc, name, strlen(name));
