@@ -51,6 +51,9 @@ struct describe {
 
 	/* Whether it is shown at all; NULL: yes. One that is asked for by its id and not shown is NotFound. */
 	bool (*shown)(struct request *q, const struct object *o);
+
+	/* Whether it belongs to what is described; NULL: yes. One that is asked for by its id and does not is left out. */
+	bool (*only)(struct request *q, const struct object *o);
 	int page_min; /* of MaxResults; 0: 5 */
 	int page_max; /* 0: 1000 */
 };

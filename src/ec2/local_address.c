@@ -106,7 +106,7 @@ local_address_take(struct backend *b, const struct subnet *s, const char *wanted
     char ret[BACKEND_ADDRESS_MAX], struct err *err)
 {
 	struct local *l = local_of(b);
-	uint32_t first, last, *cursor = &((struct subnet *)s)->cursor;
+	uint32_t first = 0, last = 0, *cursor = &((struct subnet *)s)->cursor;
 
 	if (slots_of(l, s, &first, &last, err) < 0)
 		return -1;

@@ -21,6 +21,7 @@
 #define END_PATIENCE_MS 10000	 /* hearth-init itself waits 5 s */
 #define REBOOT_PATIENCE_MS 60000 /* AWS gives it four minutes before it pulls the plug */
 #define AGAIN_MS 2000
+#define START_TRIES 3
 #define MEMORY_LARGE (4 << 10) /* MiB: above, the launcher's default for this host */
 
 static void step(void *arg);
@@ -377,27 +378,42 @@ attach(struct lmachine *m)
 
 /* ---- on ---- */
 
+/* A first start that fails leaves nothing, and the instance ends. One that has a disk keeps it: it is tried again, and stays
+   stopped if that does not help. */
+static void
+start_failed(struct lmachine *m, const struct err *err)
+{
+	bool first = m->asked == ASKED_ON_FIRST;
+
+	move(m, LOCAL_OFF);
+	m->dirty = true;
+	if (m->asked == ASKED_REMOVE) {
+		step(m);
+	} else if (err->code == ERR_NOT_FOUND ||
+		   (m->failures >= START_TRIES - 1 && first)) {
+		log_error("machine %s of %s: %s", m->id, m->i->o.id, err->msg);
+		finish(m, BACKEND_FAILED, err->msg);
+	} else if (m->failures >= START_TRIES - 1) {
+		finish(m, BACKEND_OFF, err->msg);
+	} else {
+		m->told = false;
+		try_again(m, err);
+	}
+}
+
 static void
 on_started(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
 {
 	struct lmachine *m = arg;
-	char reason[512];
 
 	if (!answered(m, err))
 		return;
 	if (err->code != ERR_NONE) {
-		move(m, LOCAL_OFF);
-		m->dirty = true;
-		log_error("machine %s of %s: %s", m->id, m->i->o.id, err->msg);
-		(void)snprintf(
-		    reason, sizeof(reason), "Server.InternalError: %s", err->msg);
-		if (m->asked == ASKED_REMOVE)
-			step(m);
-		else
-			finish(m, BACKEND_FAILED, reason);
+		start_failed(m, err);
 		return;
 	}
-	m->was_up = false;
+	m->failures = 0;
+	m->was_up = m->dirty = false;
 	move(m, r->state == LAUNCHER_FROZEN ? LOCAL_FROZEN : LOCAL_BOOTING);
 	if (attach(m) < 0)
 		died(m);
@@ -620,5 +636,5 @@ local_machine_found(struct lmachine *m, const struct launcher_reply *r)
 	m->shut_down =
 	    true; /* nobody can tell, and a host that was rebooted is no fault of it */
 	if (should_run && !m->died)
-		finish(m, BACKEND_FAILED, "Server.InternalError: its machine is gone");
+		finish(m, BACKEND_FAILED, "its machine is gone");
 }

@@ -12,6 +12,12 @@
 struct instance;
 struct json_t;
 
+/* That the region has got its defaults: they are made once. */
+struct marker {
+	struct object o;
+};
+extern const struct kind kind_marker;
+
 struct vpc {
 	struct object o;
 	char *cidr;
@@ -28,6 +34,9 @@ struct subnet {
 	uint32_t cursor;       /* of the fake backend */
 };
 extern const struct kind kind_subnet;
+
+/* Addresses that it can still give. */
+int64_t subnet_free(const struct subnet *s);
 
 struct group {
 	struct object o;
@@ -62,8 +71,14 @@ struct image {
 	char *backend_ref;     /* of one that was made here; NULL: from the catalogue */
 	struct json_t
 	    *mappings; /* other block devices: [{device, snapshot, size, type, delete}] */
+	bool saved;    /* of one that is pending: the backend has it */
+	bool saving;   /* the backend will answer */
 };
 extern const struct kind kind_image;
+
+/* act_images.c */
+void image_on_due(struct object *o);
+void image_resumed(struct object *o);
 
 enum volume_state {
 	VOLUME_CREATING,
@@ -105,6 +120,9 @@ void volume_tie(struct volume *v, struct instance *i, const char *device,
     enum attachment_state state);
 void volume_untie(struct volume *v);
 
+/* What its states say is under way is done: act_volumes.c. */
+void volume_on_due(struct object *o);
+
 struct interface {
 	struct object o;
 	char *subnet_id, *vpc, *zone;
@@ -122,6 +140,7 @@ struct interface {
 	int64_t device_index, attached_at;
 	bool delete_on_termination;
 	bool requester_managed;
+	bool wants_public_address; /* a temporary one, whenever its instance starts */
 	struct instance *instance;
 	struct list on_instance; /* its `interfaces` */
 	struct subnet *subnet;
@@ -136,6 +155,9 @@ struct interface *interface_new(
 void interface_tie(struct interface *n, struct instance *i, int64_t index,
     bool delete_on_termination, enum attachment_state state);
 void interface_untie(struct interface *n);
+
+/* Attaching or detaching is done: act_interfaces.c. */
+void interface_on_due(struct object *o);
 
 /* Gives its addresses back and removes it. Not attached. */
 void interface_delete(struct interface *n);

@@ -34,6 +34,15 @@ void reply_bool(struct reply *r, const char *name, bool value);
 /* Wall ms as "2026-11-22T05:42:33.000Z"; whole seconds, as EC2 has them. 0 writes nothing. */
 void reply_time(struct reply *r, const char *name, int64_t wall_ms);
 
+#define REPLY_TIME_MAX 32
+void reply_time_text(int64_t wall_ms, char ret[REPLY_TIME_MAX]);
+
+/* Appends text with what XML takes for markup escaped. */
+void reply_escape(struct buf *b, const char *s);
+
+/* Appends n bytes in base64. */
+void reply_base64(struct buf *b, const void *data, size_t n);
+
 /* <return>true</return>: all that many actions say. */
 void reply_true(struct reply *r);
 

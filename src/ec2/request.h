@@ -43,7 +43,8 @@ struct request {
 	struct region *region; /* of the signature's scope */
 	const struct action *action;
 	const char *access_key_id;
-	char id[40]; /* of the reply: a UUID */
+	const char *path; /* of the URL, percent-encoded */
+	char id[40];	  /* of the reply: a UUID */
 
 	struct param *params; /* owned; sorted by name */
 	int n_params;
@@ -57,7 +58,7 @@ struct request {
 
 	struct reply reply;
 
-	struct http_request *http; /* NULL once answered, and in tests */
+	struct http_request *http; /* NULL in tests */
 	bool later;		   /* request_later() was called */
 };
 
@@ -71,6 +72,13 @@ void request_fini(struct request *q);
 /* Records the failure if it is the first; returns -1. The status follows from the code: see request.c. */
 int request_fail(struct request *q, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Takes the failure back: it did not matter. */
+static inline void
+request_unfail(struct request *q)
+{
+	q->code[0] = '\0';
+}
 static inline bool
 request_failed(const struct request *q)
 {

@@ -19,13 +19,11 @@ enum type_flags {
 	TYPE_PREVIOUS = 1 << 8, /* generation */
 	TYPE_FREE = 1 << 9,	/* tier */
 	TYPE_SHARED = 1 << 10,	/* interfaces count against the bound of volumes */
-	TYPE_ENCLAVES = 1 << 11,
-	TYPE_TPM = 1 << 12,
-	TYPE_BIOS = 1 << 13, /* boot modes */
-	TYPE_UEFI = 1 << 14,
-	TYPE_ENCRYPTION = 1 << 15, /* in transit */
-	TYPE_CLUSTER = 1 << 16,	   /* placement strategy */
-	TYPE_HOSTS = 1 << 17,	   /* dedicated ones */
+	TYPE_BIOS = 1 << 11,	/* boot modes */
+	TYPE_UEFI = 1 << 12,
+	TYPE_ENCRYPTION = 1 << 13, /* in transit */
+	TYPE_CLUSTER = 1 << 14,	   /* placement strategy */
+	TYPE_HOSTS = 1 << 15,	   /* dedicated ones */
 };
 
 struct ec2_type {
@@ -34,11 +32,13 @@ struct ec2_type {
 	int vcpus, threads;	   /* threads: per core */
 	int clock;		   /* tenths of GHz */
 	int interfaces, addresses; /* addresses: IPv4, per interface */
-	int volumes;		   /* attached at most, the root one too */
+	int volumes; /* attached at most, beside the first interface where they share a bound */
 	int ebs_base_mbps, ebs_max_mbps, ebs_base_iops, ebs_max_iops; /* 0: Xen */
-	const char *network;		   /* "Up to 12.5 Gigabit" */
-	double network_base, network_peak; /* Gbit/s */
+	const char *network; /* "Up to 12.5 Gigabit" */
 	unsigned flags;
+	const char *gpu; /* name; NULL: none */
+	int gpu_memory_mib;
+	int disk_gb; /* one NVMe disk of the host; 0: none */
 };
 
 /* In the order of the catalogue, *ret_n of them. */

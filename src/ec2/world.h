@@ -22,12 +22,14 @@
 struct backend;
 struct clock;
 struct config;
+struct instance;
+struct loop;
 struct object;
 struct region;
 struct request;
+struct region_info;
+struct rows;
 struct scenario;
-struct store;
-struct throttle;
 
 /* ---- kinds ---- */
 
@@ -64,16 +66,20 @@ struct kind {
 	const char *prefix;   /* of ids: "i-" */
 	const char
 	    *error; /* of errors: "InvalidInstanceID" + ".NotFound", ".Malformed" */
+	const char *malformed; /* code, where AWS has another than that; else NULL */
 	const char *
 	    what; /* in messages: "The instance ID '%s' does not exist" has "instance ID" */
 	size_t size;
 	const struct attr *attrs; /* ends with a NULL name */
 
 	/* All NULL where there is nothing to do. */
+	void (*init)(
+	    struct object *o);	       /* made or loaded: what zeroes are not right for */
 	void (*due)(struct object *o); /* the time of object_after() has come */
 	void (*loaded)(
-	    struct object *o);		/* all objects of all kinds are there: link up */
-	void (*fini)(struct object *o); /* what attrs do not know */
+	    struct object *o); /* all objects of all kinds are there: link up */
+	void (*resumed)(struct object *o); /* all are linked up: go on */
+	void (*fini)(struct object *o);	   /* what attrs do not know */
 };
 
 /* Every kind, in kinds.c; ends with NULL. */
@@ -120,7 +126,8 @@ void object_remove_tag(struct object *o, const char *key);
 
 struct region {
 	struct world *world;
-	const char *name; /* static */
+	const struct region_info *info;
+	const char *name;
 	struct map objects;
 	struct list *by_kind; /* of objects, one for each of kinds[] */
 	struct map throttles; /* by action */
@@ -145,35 +152,55 @@ void *request_object(struct request *q, const struct kind *k, const char *id);
 void **request_objects(
     struct request *q, const struct kind *k, const char *param, int *ret_n);
 
-/* ---- tags ---- */
-
-/* The tags of TagSpecification.N.Tag for resource type `kind->resource`, checked. request_tags_of() puts them on an
-   object once request_ready() has said yes. `types` (ends with NULL) are all resource types the action takes; others are
-   InvalidParameterValue. Call once per action, before request_ready(). */
-void request_check_tags(struct request *q, const char *const *types);
-void request_tag(struct request *q, struct object *o);
-
 /* ---- the world ---- */
 
 struct world {
-	struct clock *clock; /* borrowed, as the next four */
-	const struct scenario *scenario;
-	struct backend *backend;
+	struct clock *clock; /* borrowed, as the next five */
+	struct loop *loop;   /* NULL in tests */
+	struct scenario *scenario;
+	struct backend *backend; /* set once it is there: before world_resume() */
 	const struct config *config;
-	struct loop *loop;
-	struct store *store; /* owned; NULL in tests that keep nothing */
-	struct map regions;
-	struct list changed;
-	uint64_t seq;
-	uint64_t random;     /* state of world_random() */
 	const char *account; /* twelve digits */
+	struct rows *rows;   /* owned */
+	struct map regions;
+	struct list changed, removed; /* since the last commit */
+	uint64_t seq;
+	uint64_t random; /* of scenario draws: repeatable */
+	uint64_t ids;	 /* of new ids: not */
+
+	/* An instance's state has moved, or it will be interrupted; may be NULL. */
+	void (*on_state)(struct instance *i);
+	void (*on_spot_notice)(struct instance *i);
+
+	/* Something is to be committed; may be NULL. */
+	void (*on_change)(void *arg);
+	void *on_change_arg;
 };
+
+struct world_options {
+	struct clock *clock;
+	struct loop *loop;
+	struct scenario *scenario;
+	const char *account;
+	const char *path; /* of the database; NULL: in memory */
+};
+
+/* Loads what is there. Then: set the backend, world_resume(). */
+int world_open(
+    const struct world_options *opt, struct world **ret, struct err *err) ERR_CHECK;
+
+/* Links everything up, adopts machines, sets timers again. */
+void world_resume(struct world *w);
+void world_close(struct world *w);
 
 int64_t world_now(const struct world *w); /* wall ms */
 
 /* Reproducible by the scenario's seed. */
 uint64_t world_random(struct world *w);
 double world_random_unit(struct world *w); /* [0, 1) */
+
+/* Not reproducible: for ids and the like. */
+uint64_t world_random_id(struct world *w);
 
 /* `prefix` and 17 hex digits, unused in the region. */
 void world_new_id(struct region *r, const char *prefix, char ret[32]);

@@ -39,6 +39,8 @@ PHRASES = {
     "store.h": [r"store/store\.h$"],
     "provider.h": [r"provider/provider\.h$"],
     "net's client": [r"net/client\.h$"],
+    "launcher's protocol header": [r"launcher/protocol\.h$"],
+    "init's protocol header": [r"init/control\.h$"],
     "libc (musl)": [],
     "libc": [],
 }
