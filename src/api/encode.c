@@ -46,6 +46,7 @@ encode_reservation(struct buf *b, const struct reservation_view *v)
 	put_str(b, "error", r->error);
 	put_str(b, "path", path_name(r->path));
 	put_str(b, "miss_reason", r->miss_reason);
+	put_str(b, "notice", r->notice);
 	put_str(b, "machine", id_or_null(&r->machine));
 	put_str(b, "host", m ? m->address : NULL);
 	positive_or_null(b, "port", m ? m->port : 0);

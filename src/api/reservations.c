@@ -72,6 +72,7 @@ handle_reserve(struct call *call)
 	    .idle_ms = r.idle_ms,
 	    .keys = keys.key,
 	    .n_keys = keys.n,
+	    .github = r.github,
 	    .request_id = r.request_id,
 	    .count = r.count >= 0 ? (int)r.count : 1,
 	    .no_wait = r.no_wait,

@@ -65,19 +65,19 @@ reserve_body_read(
 	if (fields_read(body, reserve_fields,
 		sizeof(reserve_fields) / sizeof(reserve_fields[0]), r, err) < 0)
 		return -1;
-	if (r->github) {
-		err_set(err, ERR_INVALID,
-		    "field 'github': keys from GitHub are not available yet");
-		return err_hint(err, "give public_keys");
-	}
 	if (json_array_size(r->disks) > 0) {
 		err_set(err, ERR_INVALID, "field 'disks': disks are not available yet");
 		return err_hint(err, "reserve without a disk");
 	}
-	if (!r->public_keys) {
+	if (r->github && r->public_keys) {
+		err_set(err, ERR_INVALID,
+		    "fields 'github' and 'public_keys' exclude each other");
+		return err_hint(err, "give one of them");
+	}
+	if (!r->github && !r->public_keys) {
 		err_set(err, ERR_INVALID, "field 'public_keys' is missing");
-		return err_hint(
-		    err, "give the line of a .pub file; ssh-keygen makes one");
+		return err_hint(err,
+		    "give the line of a .pub file, which ssh-keygen makes, or github");
 	}
 	return keys_read(r->public_keys, keys, err);
 }

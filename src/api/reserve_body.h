@@ -30,7 +30,7 @@ struct reserve_body {
 	bool no_wait, no_warm, require_disk, wait_disk;
 };
 
-/* Fills *r, and *keys with what `public_keys` holds, one at least. What hearth cannot do yet is refused. */
+/* Fills *r, and *keys with what `public_keys` holds: one at least, or none and r->github is set. What hearth cannot do yet is refused. */
 int reserve_body_read(const struct json_t *body, struct reserve_body *r,
     struct keys *keys, struct err *err) ERR_CHECK;
 

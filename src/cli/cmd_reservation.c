@@ -51,6 +51,7 @@ static const struct view_column show_columns[] = {
     {"error", "error", VIEW_STR},
     {"path", "path", VIEW_STR},
     {"not warm because", "miss_reason", VIEW_STR},
+    {"notice", "notice", VIEW_STR},
     {"place in queue", "queue_position", VIEW_INT},
     {"ready in about", "eta", VIEW_IN},
     {"machine", "machine", VIEW_STR},

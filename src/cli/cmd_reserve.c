@@ -31,6 +31,7 @@ print_one(const json_t *r, bool wired)
 {
 	const char *name = view_str(r, "name");
 	const char *miss = view_str(r, "miss_reason");
+	const char *notice = view_str(r, "notice");
 
 	view_line("%s  %s", name, view_str(r, "id"));
 	if (strcmp(view_str(r, "state"), "active") != 0) {
@@ -42,6 +43,8 @@ print_one(const json_t *r, bool wired)
 	view_line("  host     %s port %lld", view_str(r, "host"),
 	    (long long)view_int(r, "port", 22));
 	print_expiry(r);
+	if (notice[0])
+		view_line("  notice   %s", notice);
 	view_line("  log in   %s%s%s", wired ? "ssh " : "hearth ssh ", name,
 	    wired ? ".hearth" : "");
 	if (!wired)

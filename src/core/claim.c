@@ -203,8 +203,9 @@ claim_start(struct creservation *r, struct cmachine *m)
 
 	row.path = path_by(r, m);
 	row.machine = m->m.id;
-	row.state = r->pool->access == ACCESS_AUTHORIZE ? RESERVATION_PREPARING
-							: RESERVATION_ACTIVE;
+	row.state = r->pool->access == ACCESS_AUTHORIZE || !r->r.public_keys
+			? RESERVATION_PREPARING
+			: RESERVATION_ACTIVE;
 	if (!row.expires_at)
 		row.expires_at = now + row.hold_ms;
 	if (!row.ready_at && row.state == RESERVATION_ACTIVE)
@@ -222,6 +223,6 @@ claim_start(struct creservation *r, struct cmachine *m)
 	r->claiming = true;
 	machine_set_claiming(m, true);
 	cwrite_submit(c, w, claim_written, cl);
-	if (r->op)
+	if (r->op && r->r.public_keys)
 		sign_ahead(r, m->m.id, row.expires_at);
 }

@@ -17,6 +17,8 @@ core_new(const struct core_options *opt)
 	c->opt = *opt;
 	c->clock = opt->clock;
 	c->store = opt->store;
+	if (opt->github)
+		c->github = *opt->github;
 	list_init(&c->providers);
 	list_init(&c->pools);
 	list_init(&c->images);
@@ -475,6 +477,9 @@ core_close(struct core *c)
 		if (pr->p)
 			pr->p->ops->close(pr->p);
 	}
+	list_for_each (r, &c->live, in_core)
+		if (r->opening)
+			request_settled(r, &err); /* its keys will not come any more */
 	core_write_close(c);
 	list_for_each_safe (r, rtmp, &c->live, in_core) {
 		r->op = NULL; /* answered, or its caller is gone with the server */

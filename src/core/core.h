@@ -31,12 +31,23 @@ struct store;
 #define CORE_WAITING_MAX                                                                 \
 	1000 /* without a machine at a time, of one user who is no operator, per pool */
 
+/* The public keys that a user has published somewhere, by the user's name there. `fetch` answers once, later:
+   with one key at least, or with err (ERR_NOT_FOUND: no such user, or no key that can be used;
+   ERR_UNAVAILABLE: nobody answers). `note`: what the user should know of it, NULL for nothing. */
+typedef void (*core_keys_fn)(void *arg, const struct ssh_pubkey *keys, int n,
+    const char *note, const struct err *err);
+struct core_key_source {
+	void *arg;
+	void (*fetch)(void *arg, const char *user, core_keys_fn done, void *done_arg);
+};
+
 struct core_options {
 	struct clock *clock; /* borrowed, as all that follows */
 	struct store *store;
 	struct ssh_ca *user_ca;
 	struct ssh_ca *host_ca;
-	const char *login;   /* "dev" */
+	const struct core_key_source *github; /* NULL: there is none; copied */
+	const char *login;		      /* "dev" */
 	const char *boot_id; /* of the host: tells a reboot from a restart; copied */
 	int64_t default_hold_ms;
 	int64_t max_hold_ms; /* longest a reservation may last, extensions included */
@@ -88,7 +99,8 @@ struct reserve_request {
 	int64_t hold_ms;  /* 0: the default */
 	int64_t idle_ms;  /* 0: none */
 	const struct ssh_pubkey *keys;
-	int n_keys;
+	int n_keys;		/* 0 with github */
+	const char *github;	/* a user there, whose keys are fetched; NULL: none */
 	const char *request_id; /* NULL: none */
 	int count;		/* 1 .. CORE_COUNT_MAX; all or none */
 	bool no_wait;

@@ -101,7 +101,9 @@ struct creservation {
 	int swaps;
 	bool durable; /* the store has it */
 	bool
-	    opening; /* has its machine, and its keys are on their way there: not active yet */
+	    opening; /* has its machine, but its keys are not known yet, or not there: not active yet */
+	struct err *
+	    keys_failed; /* owned: why they could not be had; NULL: they could, or are still fetched */
 	bool claiming;	  /* a claim is on its way to the store */
 	bool unsaved;	  /* changed while claiming: saved when the claim is over */
 	bool end_durable; /* ENDED, and the store knows */
@@ -212,7 +214,8 @@ struct core {
 	void (*settled)(void *arg); /* whom to tell; NULL: told, or nobody asked */
 	void *settled_arg;
 	struct timer settle;
-	bool host_restarted; /* the boot id differs from the stored one */
+	struct core_key_source github; /* fetch NULL: none */
+	bool host_restarted;	       /* the boot id differs from the stored one */
 	bool started;
 	bool closing;
 	char *user_ca_line; /* public */
@@ -333,6 +336,7 @@ void claim_start(struct creservation *r, struct cmachine *m);
 
 enum {
 	HOLD_STEP_MACHINE,
+	HOLD_STEP_KEYS,
 	HOLD_STEP_CLAIM,
 	HOLD_STEP_CERTIFICATE,
 	HOLD_STEP_ACCESS,

@@ -22,7 +22,7 @@ struct core;
 struct plan_run;
 struct store_tx;
 
-#define PLAN_STEPS_MAX 6
+#define PLAN_STEPS_MAX 8
 
 struct plan_step {
 	const char *name;

@@ -407,7 +407,7 @@ serve_line(struct cpool *p)
 			reservation_take(r, m);
 			continue;
 		}
-		if (r->launching)
+		if (r->launching || (p->access == ACCESS_LAUNCH && !r->r.public_keys))
 			continue;
 		if (!r->r.no_warm && start_for(r)) {
 			reservation_moved(r, RESERVATION_PREPARING);

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "core/request.h"
+#include "ssh/pubkey.h"
 
 #define LOOK_AGAIN_MS 60000 /* at deadlines: the wall clock may be set meanwhile */
 #define WALL_STEP_MS 1000
@@ -63,6 +65,7 @@ reservation_free(struct creservation *r)
 	certs_free(&r->certs);
 	free(r->owner_name);
 	free(r->request_key);
+	free(r->keys_failed);
 	free(r->known_hosts);
 	reservation_fini(&r->r);
 	free(r);
@@ -100,6 +103,47 @@ claim_step_start(struct plan_run *run, int i)
 	plan_step_done(run, i, ((struct creservation *)run->owner)->r.machine.s, 0);
 }
 
+/* It is active: told when that is durable. */
+static void
+opened_durable(void *arg, const struct err *err)
+{
+	struct id_of *id = arg;
+	struct creservation *r = map_get(&id->core->reservations, id->id.s);
+
+	free(id);
+	if (!r)
+		return;
+	request_settled(r, NULL);
+	request_answer_waiters(r);
+}
+
+static bool
+over(const struct plan_run *run, int i)
+{
+	return run->state[i] == RUN_DONE || run->state[i] == RUN_SKIPPED;
+}
+
+/* Its keys are known, its certificates made, and the machine takes them. */
+static void
+open_if_complete(struct creservation *r, const struct plan_run *run)
+{
+	struct id_of *id;
+
+	if (!r->opening || !over(run, HOLD_STEP_CERTIFICATE) ||
+	    !over(run, HOLD_STEP_ACCESS))
+		return;
+	r->opening = false;
+	if (!r->r.ready_at) {
+		r->r.ready_at = clock_wall_ms(r->core->clock);
+		count_active(r);
+	}
+	reservation_moved(r, RESERVATION_ACTIVE);
+	reservation_set_timer(r);
+	id = xnew(struct id_of);
+	*id = (struct id_of){r->core, r->r.id};
+	core_tx_then(r->core, opened_durable, id);
+}
+
 static void
 certificate_start(struct plan_run *run, int i)
 {
@@ -116,36 +160,65 @@ certificate_start(struct plan_run *run, int i)
 	if (!r->op) /* whoever asks later has them made anew */
 		certs_free(&r->certs);
 	plan_step_done(run, i, NULL, 0);
+	if (!run->over)
+		open_if_complete(r, run);
 }
 
-/* Its keys are in the machine, and so it is active: told when that is durable. */
+/* Without its user's keys it serves nobody. */
 static void
-opened_durable(void *arg, const struct err *err)
+fail_for_keys(struct creservation *r)
 {
-	struct id_of *id = arg;
-	struct creservation *r = map_get(&id->core->reservations, id->id.s);
-
-	free(id);
-	if (!r)
-		return;
-	request_settled(r, NULL);
-	request_answer_waiters(r);
+	if (plan_step_running(r->run, HOLD_STEP_KEYS))
+		plan_step_failed(r->run, HOLD_STEP_KEYS, r->keys_failed);
 }
 
 static void
-opened(struct creservation *r)
+take_keys(struct creservation *r, const struct ssh_pubkey *keys, int n, const char *note)
 {
-	struct id_of *id = xnew(struct id_of);
+	AUTO_BUF struct buf lines = BUF_INIT(0);
 
-	r->opening = false;
-	if (!r->r.ready_at) {
-		r->r.ready_at = clock_wall_ms(r->core->clock);
-		count_active(r);
+	for (int i = 0; i < n && i < CORE_KEYS_MAX; i++) {
+		AUTO_FREE char *line = ssh_pubkey_line(&keys[i]);
+
+		buf_fmt(&lines, "%s%s", i ? "\n" : "", line);
 	}
-	reservation_moved(r, RESERVATION_ACTIVE);
-	reservation_set_timer(r);
-	*id = (struct id_of){r->core, r->r.id};
-	core_tx_then(r->core, opened_durable, id);
+	free(r->r.public_keys);
+	r->r.public_keys = buf_take(&lines);
+	if (note)
+		xstrset(&r->r.notice, note);
+	core_save_reservation(r);
+}
+
+/* While its claim is on its way to the store nothing is undone: the claim's answer goes on. */
+static void
+keys_fetched(void *arg, const struct ssh_pubkey *keys, int n, const char *note,
+    const struct err *err)
+{
+	struct plan_run *run = arg;
+	struct creservation *r = run->over ? NULL : run->owner;
+
+	if (r && plan_step_running(run, HOLD_STEP_KEYS)) {
+		if (err->code == ERR_NONE) {
+			take_keys(r, keys, n, note);
+			plan_step_done(run, HOLD_STEP_KEYS, r->r.github, 0);
+			pool_wake(r->pool);
+		} else {
+			r->keys_failed = xnew(struct err);
+			*r->keys_failed = *err;
+			if (!r->claiming)
+				fail_for_keys(r);
+		}
+	}
+	plan_run_unref(run);
+}
+
+static void
+keys_start(struct plan_run *run, int i)
+{
+	struct core *c = run->core;
+
+	c->github.fetch(c->github.arg, ((struct creservation *)run->owner)->r.github,
+	    keys_fetched, plan_run_ref(run));
 }
 
 static void
@@ -155,8 +228,9 @@ access_answered(void *arg, const struct err *err)
 
 	if (!run->over && plan_step_running(run, HOLD_STEP_ACCESS)) {
 		if (err->code == ERR_NONE) {
-			opened(run->owner);
 			plan_step_done(run, HOLD_STEP_ACCESS, NULL, 0);
+			if (!run->over)
+				open_if_complete(run->owner, run);
 		} else {
 			plan_step_failed(run, HOLD_STEP_ACCESS, err);
 		}
@@ -334,6 +408,16 @@ swap(struct creservation *r, const char *why)
 }
 
 static void
+give_up_for_keys(struct creservation *r)
+{
+	struct err err = *r->keys_failed;
+
+	if (r->durable)
+		reservation_end(r, END_FAILED, err.msg);
+	request_settled(r, &err);
+}
+
+static void
 hold_finished(struct plan_run *run, const struct err *err)
 {
 	struct creservation *r = run->owner;
@@ -343,9 +427,15 @@ hold_finished(struct plan_run *run, const struct err *err)
 	timer_off(&r->contact);
 	if (r->run == run)
 		r->run = NULL;
+	if (err->code == ERR_NONE)
+		open_if_complete(r, run);
 	plan_run_unref(run);
 	if (err->code == ERR_NONE || err->code == ERR_CANCELLED)
 		return;
+	if (r->keys_failed) {
+		give_up_for_keys(r);
+		return;
+	}
 	if (r->r.state != RESERVATION_ACTIVE && !r->opening)
 		return;
 	(void)snprintf(why, sizeof(why), "%s: %.150s",
@@ -361,16 +451,19 @@ hold_finished(struct plan_run *run, const struct err *err)
 /* clang-format off */
 static const struct plan hold_plan = {
 	.name = "reservation",
-	.n = 6,
+	.n = 7,
 	.steps = {
 		[HOLD_STEP_MACHINE]     = { .name = "machine", .start = machine_step_start },
+		[HOLD_STEP_KEYS]        = { .name = "keys", .start = keys_start },
 		[HOLD_STEP_CLAIM]       = { .name = "claim", .waits_for = 1u << HOLD_STEP_MACHINE,
 		                            .start = claim_step_start },
-		[HOLD_STEP_CERTIFICATE] = { .name = "certificate", .waits_for = 1u << HOLD_STEP_CLAIM,
+		[HOLD_STEP_CERTIFICATE] = { .name = "certificate",
+		                            .waits_for = 1u << HOLD_STEP_CLAIM | 1u << HOLD_STEP_KEYS,
 		                            .start = certificate_start },
 		[HOLD_STEP_DEADLINE]    = { .name = "deadline", .waits_for = 1u << HOLD_STEP_CLAIM,
 		                            .effect = true, .optional = true, .start = push_deadline },
-		[HOLD_STEP_ACCESS]      = { .name = "access", .waits_for = 1u << HOLD_STEP_CLAIM,
+		[HOLD_STEP_ACCESS]      = { .name = "access",
+		                            .waits_for = 1u << HOLD_STEP_CLAIM | 1u << HOLD_STEP_KEYS,
 		                            .effect = true, .start = access_start },
 		[HOLD_STEP_CONTACT]     = { .name = "contact",
 		                            .waits_for = 1u << HOLD_STEP_CLAIM | 1u << HOLD_STEP_ACCESS,
@@ -393,6 +486,8 @@ reservation_plan_new(struct creservation *r)
 	r->run = plan_run_new(r->core, &hold_plan, r, r->r.id, 1 + r->swaps);
 	if (r->pool->access != ACCESS_AUTHORIZE)
 		plan_run_skip(r->run, HOLD_STEP_ACCESS);
+	if (r->r.public_keys)
+		plan_run_skip(r->run, HOLD_STEP_KEYS);
 }
 
 void
@@ -471,6 +566,8 @@ reservation_take(struct creservation *r, struct cmachine *m)
 		plan_run_skip(r->run, HOLD_STEP_MACHINE);
 	}
 	claim_start(r, m);
+	if (!r->r.public_keys)
+		plan_run_start(r->run); /* fetches them meanwhile */
 }
 
 static void
@@ -531,8 +628,12 @@ reservation_claimed(struct creservation *r, bool first)
 	plan_run_begin(r->run, HOLD_STEP_CLAIM);
 	if (r->run)
 		core_defer(c, after_reply, plan_run_ref(r->run));
+	if (r->keys_failed) {
+		fail_for_keys(r);
+		return;
+	}
 	if (r->opening)
-		return; /* its keys are on their way: opened() goes on */
+		return; /* open_if_complete() goes on */
 	request_settled(r, NULL);
 	request_answer_waiters(r);
 }
@@ -660,7 +761,7 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 	pool_wake(r->pool);
 	request_group_ended(r);
 	if (opening)
-		request_settled(r, NULL); /* its request waited for the keys */
+		request_settled(r, r->keys_failed); /* it waited for them */
 }
 
 void

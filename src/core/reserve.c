@@ -17,7 +17,7 @@ struct reserve_op {
 	struct core *core;
 	struct core_caller who; /* user: owned */
 	struct cpool *pool;
-	char *name, *request_id, *public_keys; /* owned */
+	char *name, *request_id, *public_keys, *github; /* owned */
 	int64_t hold_ms, idle_ms;
 	int count, unsettled;
 	bool no_wait, no_warm;
@@ -37,6 +37,7 @@ op_free(struct reserve_op *op)
 	free(op->name);
 	free(op->request_id);
 	free(op->public_keys);
+	free(op->github);
 	free(op->rs);
 	free(op);
 }
@@ -76,6 +77,8 @@ op_answer(struct reserve_op *op)
 			struct creservation *r = op->rs[i];
 
 			r->op = NULL;
+			if (op->core->closing)
+				continue; /* goes on with the next daemon */
 			if (!r->durable && r->r.state != RESERVATION_ENDED)
 				reservation_discard(r, &op->err);
 			else if (r->r.state != RESERVATION_ENDED)
@@ -178,6 +181,7 @@ op_reservation(struct reserve_op *op, int i, struct id group)
 	    .pool = op->pool->p.name,
 	    .state = RESERVATION_PREPARING,
 	    .public_keys = op->public_keys,
+	    .github = op->github,
 	    .request_id = i == 0 ? op->request_id : NULL,
 	    .group = group,
 	    .no_warm = op->no_warm,
@@ -457,7 +461,12 @@ op_check(struct reserve_op *op, const struct reserve_request *req, struct err *e
 		return err_set(err, ERR_INVALID,
 		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a "
 		    "letter or digit first and last");
-	if (req->n_keys < 1 || req->n_keys > CORE_KEYS_MAX)
+	if (req->github && !c->github.fetch) {
+		err_set(err, ERR_UNAVAILABLE, "this hearthd asks no GitHub for keys");
+		return err_hint(err, "give a key: --key FILE.pub");
+	}
+	if (req->github ? req->n_keys != 0
+			: req->n_keys < 1 || req->n_keys > CORE_KEYS_MAX)
 		return err_set(err, ERR_INVALID, "public_keys: expected 1 to %d keys",
 		    CORE_KEYS_MAX);
 	if (req->hold_ms < 0 || op->hold_ms > c->opt.max_hold_ms)
@@ -506,7 +515,9 @@ core_reserve(struct core *c, const struct core_caller *who,
 		buf_fmt(&keys, "%s%s", i ? "\n" : "", line);
 		free(line);
 	}
-	op->public_keys = buf_take(&keys);
+	if (!req->github)
+		op->public_keys = buf_take(&keys);
+	op->github = xstrdup_null(req->github);
 	if (op->request_id)
 		core_defer(c, answer_known, op);
 	else

@@ -161,8 +161,8 @@ hang_launch(struct trace_step *steps, int n)
 static int
 last_of(const struct trace_step *steps, int n)
 {
-	static const char *const names[] = {
-	    "access", "certificate", "claim", "setup", "ready", "start", "launch"};
+	static const char *const names[] = {"access", "certificate", "claim", "keys",
+	    "setup", "ready", "start", "launch"};
 	int last = -1;
 
 	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)

@@ -36,7 +36,7 @@
 /* The top of the file; providers and pools are read once everything else is known. */
 struct top {
 	struct config c;
-	const struct tree *providers, *pools; /* borrowed */
+	const struct tree *providers, *pools, *github; /* borrowed */
 };
 
 static const char *const kind_names[PROVIDER_KIND_MAX] = {"local", "fake", "ec2"};
@@ -72,6 +72,18 @@ field_log_level(const struct place *at, const struct field *f, const struct tree
 			return 0;
 		}
 	return place_err(err, at, t, "expected error, warn, info or debug");
+}
+
+static int
+field_when_unreachable(const struct place *at, const struct field *f,
+    const struct tree *t, void *to, struct err *err)
+{
+	bool cache = t->kind == TREE_SCALAR && strcmp(t->text, "cache") == 0;
+
+	if (!cache && (t->kind != TREE_SCALAR || strcmp(t->text, "fail") != 0))
+		return place_err(err, at, t, "expected fail or cache");
+	*(bool *)to = cache;
+	return 0;
 }
 
 static int
@@ -146,8 +158,15 @@ static const struct field top_fields[] = {
 	{ "log_level",     field_log_level, AT(top, c.log_level) },
 	{ "default_hours", field_hours,     AT(top, c.default_hold_ms), 1000, YEAR_MS },
 	{ "max_hours",     field_hours,     AT(top, c.max_hold_ms), 1000, YEAR_MS },
+	{ "github",        field_tree,      AT(top, github) },
 	{ "providers",     field_tree,      AT(top, providers) },
 	{ "pools",         field_tree,      AT(top, pools) },
+	{ NULL },
+};
+
+static const struct field github_fields[] = {
+	{ "url",              field_url,              AT(config, github) },
+	{ "when_unreachable", field_when_unreachable, AT(config, github_cache) },
 	{ NULL },
 };
 
@@ -365,9 +384,15 @@ read_top(const struct place *at, const struct tree *t, struct top *top, struct e
 {
 	struct config *c = &top->c;
 	struct place hours = {.file = at->file, .up = at, .key = "default_hours"};
+	struct place github = {.file = at->file, .up = at, .key = "github"};
 
 	if (yaml_fields_parse(at, t, top_fields, top, err) < 0)
 		return -1;
+	if (top->github &&
+	    yaml_fields_parse(&github, top->github, github_fields, c, err) < 0)
+		return -1;
+	while (c->github[strlen(c->github) - 1] == '/')
+		c->github[strlen(c->github) - 1] = '\0';
 	if (c->default_hold_ms > c->max_hold_ms)
 		return place_err(err, &hours,
 		    child(t, "default_hours") ?: child(t, "max_hours"),
@@ -400,6 +425,7 @@ set_defaults(struct config *c, const char *file)
 	c->state = xstrdup("/var/lib/hearth");
 	c->socket = xstrdup("/run/hearth/hearth.sock");
 	c->user = xstrdup("hearth");
+	c->github = xstrdup("https://github.com");
 	c->socket_mode = 0666;
 	c->log_level = LOG_LEVEL_INFO;
 	c->default_hold_ms = 8 * HOUR_MS;
@@ -423,6 +449,7 @@ config_fini(struct config *c)
 	free(c->socket);
 	free(c->socket_group);
 	free(c->user);
+	free(c->github);
 	free(c->runtime);
 }
 
@@ -530,6 +557,8 @@ changed_setting(const struct config *a, const struct config *b)
 		return "user";
 	if (!text_equal(a->runtime, b->runtime))
 		return "runtime";
+	if (!text_equal(a->github, b->github) || a->github_cache != b->github_cache)
+		return "github";
 	if (a->n_providers != b->n_providers)
 		return "providers";
 	for (int i = 0; i < a->n_providers; i++)

@@ -14,23 +14,8 @@
 #include "yaml/tree.h"
 
 #define SPEED_MAX 1e6
-#define URL_MAX 1024
 
 /* ---- providers ---- */
-
-static int
-field_url(const struct place *at, const struct field *f, const struct tree *t, void *to,
-    struct err *err)
-{
-	if (t->kind != TREE_SCALAR ||
-	    (strncmp(t->text, "http://", 7) != 0 &&
-		strncmp(t->text, "https://", 8) != 0) ||
-	    strlen(t->text) > URL_MAX || strpbrk(t->text, " \t\r\n@"))
-		return place_err(err, at, t,
-		    "expected a URL without a password, as in http://127.0.0.1:4566");
-	xstrset(to, t->text);
-	return 0;
-}
 
 static int
 field_region(const struct place *at, const struct field *f, const struct tree *t,

@@ -19,11 +19,13 @@
 #include "core/core.h"
 #include "daemon/config.h"
 #include "daemon/providers.h"
+#include "github/github.h"
 #include "host/launcher_ask.h"
 #include "host/launcher_child.h"
 #include "host/notify.h"
 #include "host/places.h"
 #include "host/privilege.h"
+#include "net/fetch.h"
 #include "net/http_server.h"
 #include "net/loop.h"
 #include "provider/provider.h"
@@ -50,6 +52,8 @@ struct daemon {
 	struct loop *loop;
 	struct store *store; /* core's, once there is a core */
 	struct ssh_ca *user_ca, *host_ca;
+	struct fetcher *fetcher;
+	struct github *github;
 	struct core *core;
 	struct api *api;
 	struct http_server *server;
@@ -107,6 +111,12 @@ open_state(struct daemon *d, struct err *err)
 	return 0;
 }
 
+static void
+fetch_keys(void *arg, const char *user, core_keys_fn done, void *done_arg)
+{
+	github_keys(((struct daemon *)arg)->github, user, done, done_arg);
+}
+
 static int
 open_core(struct daemon *d, struct err *err)
 {
@@ -119,12 +129,18 @@ open_core(struct daemon *d, struct err *err)
 	    .host_ca = d->host_ca,
 	    .login = LOGIN,
 	    .boot_id = boot_id,
+	    .github = &(struct core_key_source){d, fetch_keys},
 	    .default_hold_ms = c->default_hold_ms,
 	    .max_hold_ms = c->max_hold_ms,
 	};
 
 	if (read_boot_id(boot_id, sizeof(boot_id), err) < 0)
 		return -1;
+	d->fetcher = fetcher_new(loop_uv(d->loop), 0);
+	d->github = github_new(&(struct github_options){.fetcher = d->fetcher,
+	    .clock = d->clock,
+	    .url = c->github,
+	    .cache_when_unreachable = c->github_cache});
 	d->core = core_new(&opt);
 	for (int i = 0; i < c->n_providers; i++) {
 		const char *name = c->providers[i].name;
@@ -423,6 +439,8 @@ daemon_close(struct daemon *d)
 		core_close(d->core);
 	else if (d->store)
 		d->store->ops->close(d->store);
+	github_close(d->github);
+	fetcher_close(d->fetcher);
 	if (d->server)
 		http_server_close(d->server);
 	api_free(d->api);

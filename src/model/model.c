@@ -188,6 +188,8 @@ reservation_fini(struct reservation *r)
 	free(r->pool);
 	free(r->error);
 	free(r->miss_reason);
+	free(r->github);
+	free(r->notice);
 	free(r->public_keys);
 	free(r->request_id);
 	*r = (struct reservation){0};
@@ -202,6 +204,8 @@ reservation_copy(struct reservation *to, const struct reservation *from)
 	to->pool = xstrdup_null(from->pool);
 	to->error = xstrdup_null(from->error);
 	to->miss_reason = xstrdup_null(from->miss_reason);
+	to->github = xstrdup_null(from->github);
+	to->notice = xstrdup_null(from->notice);
 	to->public_keys = xstrdup_null(from->public_keys);
 	to->request_id = xstrdup_null(from->request_id);
 }

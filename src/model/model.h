@@ -82,7 +82,10 @@ struct reservation {
 	enum path path;
 	char *miss_reason; /* why the path was not warm */
 	struct id machine; /* empty: none yet */
-	char *public_keys; /* one line each, joined by '\n' */
+	char *
+	    public_keys; /* one line each, joined by '\n'; NULL: they are being fetched */
+	char *github;	 /* whose keys they are there; NULL: they were given */
+	char *notice;	 /* what its user should know, as "keys from the cache: ..." */
 	char *request_id;
 	struct id group; /* of `--count N`: the first one's id; empty: alone */
 	bool no_warm;

@@ -74,6 +74,8 @@ static const struct field reservation_fields[] = {
 	{ R(miss_reason, F_STR) },
 	{ R(machine, F_ID) },
 	{ R(public_keys, F_STR) },
+	{ R(github, F_STR) },
+	{ R(notice, F_STR) },
 	{ R(request_id, F_STR), .fixed = true },
 	{ "\"group\"", F_ID, offsetof(struct reservation, group) },
 	{ R(no_warm, F_BOOL) },

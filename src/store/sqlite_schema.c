@@ -59,7 +59,10 @@ static const char version_1[] =
     "CREATE TABLE high (what TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
 /* clang-format on */
 
-static const char *const versions[] = {version_1};
+static const char version_2[] = "ALTER TABLE reservations ADD COLUMN github TEXT;"
+				"ALTER TABLE reservations ADD COLUMN notice TEXT;";
+
+static const char *const versions[] = {version_1, version_2};
 
 #define VERSION ((int)(sizeof(versions) / sizeof(versions[0])))
 

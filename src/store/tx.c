@@ -89,6 +89,8 @@ store_tx_reservation(struct store_tx *tx, const struct reservation *r)
 	COPY(to, pool);
 	COPY(to, error);
 	COPY(to, miss_reason);
+	COPY(to, github);
+	COPY(to, notice);
 	COPY(to, public_keys);
 	COPY(to, request_id);
 }

@@ -14,6 +14,7 @@
 #include "base/xalloc.h"
 #include "yaml/tree.h"
 
+#define URL_MAX 1024
 #define SHOWN_MAX 40 /* characters of a wrong value in a message */
 
 static void
@@ -383,5 +384,19 @@ field_hours(const struct place *at, const struct field *f, const struct tree *t,
 		    "expected a number of hours, more than 0 and at most %lld",
 		    (long long)(f->max / 3600000));
 	*(int64_t *)to = (int64_t)(v * 3600e3);
+	return 0;
+}
+
+int
+field_url(const struct place *at, const struct field *f, const struct tree *t, void *to,
+    struct err *err)
+{
+	if (t->kind != TREE_SCALAR ||
+	    (strncmp(t->text, "http://", 7) != 0 &&
+		strncmp(t->text, "https://", 8) != 0) ||
+	    strlen(t->text) > URL_MAX || strpbrk(t->text, " \t\r\n@"))
+		return place_err(err, at, t,
+		    "expected a URL without a password, as in http://127.0.0.1:4566");
+	xstrset(to, t->text);
 	return 0;
 }

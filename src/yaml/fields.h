@@ -63,6 +63,7 @@ FIELD_TYPE(field_usd);        /* double, from 0 */
 FIELD_TYPE(field_share);      /* double, 0 to 1 */
 FIELD_TYPE(field_cpus);       /* int, thousandths; written in CPUs */
 FIELD_TYPE(field_mode);       /* int; written in octal */
+FIELD_TYPE(field_url);        /* char *, owned; http or https, without user and password */
 #undef FIELD_TYPE
 /* clang-format on */
 

@@ -150,7 +150,6 @@ def test_what_there_is_not_yet(c):
         refused(c.request(method, path), 404, "not_found")
     message = refused(c.post("/v1/reservations", {"public_keys": [PUBLIC_KEY], "disks": [{"name": "d"}]}), 400, "invalid")
     assert "disks" in message
-    refused(c.post("/v1/reservations", {"github": "someone"}), 400, "invalid")
     refused(c.delete("/v1/images/debian"), 400, "invalid")
     nothing_made(c)
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 FOLDERS = ["base", "model", "ssh", "net", "launcher", "init", "store", "provider", "core", "api", "yaml", "host",
-           "daemon", "ec2", "cli", "aws"]
+           "daemon", "ec2", "cli", "aws", "github"]
 
 # How the table names a library, and its headers.
 LIBRARIES = {

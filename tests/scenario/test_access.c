@@ -189,6 +189,28 @@ killed_meanwhile(void **state)
 	answer_fini(&b);
 }
 
+/* Told that it may have failed, and found active after the restart. */
+static void
+stopped_meanwhile(void **state)
+{
+	struct reserve_request req = world_request();
+	struct answer b = {0};
+
+	full();
+	req.name = "mine";
+	world_ask_reserve(&w, &alice, req, &a);
+	world_run(&w, 100);
+	world_stop(&w);
+	assert_true(a.done);
+	assert_int_equal(a.err.code, ERR_UNAVAILABLE);
+	world_start(&w);
+	world_get(&w, &alice, "mine", 10000, &b);
+	assert_int_equal(b.r[0].state, RESERVATION_ACTIVE);
+	world_run(&w, 5000);
+	world_audit_clean(&w);
+	answer_fini(&b);
+}
+
 static void
 keys_at_launch_mean_one_launch_for_each(void **state)
 {
@@ -250,6 +272,7 @@ main(void)
 	    TEST(it_dies_meanwhile),
 	    TEST(cancelled_meanwhile),
 	    TEST(killed_meanwhile),
+	    TEST(stopped_meanwhile),
 	    TEST(keys_at_launch_mean_one_launch_for_each),
 	    TEST(a_launch_with_keys_serves_nobody_else),
 	};

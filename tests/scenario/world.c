@@ -75,6 +75,7 @@ world_start(struct world *w)
 	    .host_ca = w->host_ca,
 	    .login = "dev",
 	    .boot_id = w->boot_id,
+	    .github = w->github,
 	    .default_hold_ms = 3600000,
 	    .max_hold_ms = 24 * 3600000,
 	};
