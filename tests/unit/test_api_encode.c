@@ -106,7 +106,8 @@ test_commas_and_numbers(void **state)
 }
 
 #define RESERVATION_KEYS                                                                 \
-	"id name user pool state reason error path miss_reason notice machine host port login " \
+	"id name user pool state reason error path miss_reason notice machine host "     \
+	"port login "                                                                    \
 	"certificates "                                                                  \
 	"known_hosts disks queue_position eta cost_usd created_at ready_at expires_at "  \
 	"ended_at"
