@@ -42,6 +42,9 @@ void credentials_key_wipe(char *s);
 int credentials_key_check(
     const struct owned_key *k, const char *who, struct err *err) ERR_CHECK;
 
+/* Printable ASCII and blanks, at least one: nothing that would begin another header. */
+bool credentials_key_is_header(const char *s);
+
 /* "2026-11-22T05:42:33Z", also with a blank for the T, a fraction, or an offset. ERR_INVALID: anything else. */
 int credentials_key_time(const char *s, int64_t *ret_wall_ms, struct err *err) ERR_CHECK;
 
@@ -234,6 +237,10 @@ int credentials_process_start(const struct credentials_io *io, char *const *argv
     struct err *err) ERR_CHECK;
 void credentials_process_cancel(struct credentials_process *p);
 
+/* How long a key that the metadata service could not renew is used before it is asked again: this, and up to eight
+   minutes more. Longer than any key is refreshed ahead. */
+#define CREDENTIALS_EXTENSION_MS (17 * 60000)
+
 /* The metadata service's session: kept between fetches. */
 struct credentials_imds {
 	char *token; /* owned, wiped */
@@ -244,10 +251,10 @@ struct credentials_http;
 int credentials_http_container(const struct credentials_io *io,
     const struct credentials_plan *plan, credentials_done_fn done, void *arg,
     struct credentials_http **ret, struct err *err) ERR_CHECK;
-int credentials_http_imds(const struct credentials_io *io,
+/* Cannot fail at once. */
+void credentials_http_imds(const struct credentials_io *io,
     const struct credentials_plan *plan, struct credentials_imds *session,
-    credentials_done_fn done, void *arg, struct credentials_http **ret,
-    struct err *err) ERR_CHECK;
+    credentials_done_fn done, void *arg, struct credentials_http **ret);
 void credentials_http_cancel(struct credentials_http *h);
 
 struct credentials_sts;

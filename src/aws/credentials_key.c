@@ -68,6 +68,16 @@ is_printable(const char *s, size_t max)
 	return n > 0;
 }
 
+bool
+credentials_key_is_header(const char *s)
+{
+	const char *c = s;
+
+	while (*c >= ' ' && *c <= '~')
+		c++;
+	return *c == '\0' && c > s;
+}
+
 int
 credentials_key_check(const struct owned_key *k, const char *who, struct err *err)
 {
@@ -271,7 +281,7 @@ credentials_key_read_token(const char *path, char **ret, struct err *err)
 	} else {
 		while (n > 0 && strchr(" \t\r\n", s[n - 1]))
 			s[--n] = '\0';
-		if (is_printable(s, TOKEN_FILE_MAX) && strlen(s) == (size_t)n) {
+		if (credentials_key_is_header(s) && strlen(s) == (size_t)n) {
 			*ret = xstrdup(s);
 			OPENSSL_cleanse(s, TOKEN_FILE_MAX);
 			free(s);

@@ -50,14 +50,17 @@ load_file(struct credentials_view *v, const char *given, const char *variable,
 {
 	const char *s = given ? given : credentials_view_env(v, variable);
 	AUTO_FREE char *path = credentials_view_path(v, s ? s : standard);
+	struct err why;
 
-	if (credentials_file_read(path, kind, ret, err) == 0)
+	if (credentials_file_read(path, kind, ret, &why) == 0 ||
+	    why.code == ERR_NOT_FOUND)
 		return 0;
-	if (err->code == ERR_NOT_PERMITTED)
-		v->unreadable = *err;
-	else if (err->code != ERR_NOT_FOUND)
-		return -1;
-	return 0;
+	if (why.code == ERR_NOT_PERMITTED) {
+		v->unreadable = why;
+		return 0;
+	}
+	*err = why;
+	return -1;
 }
 
 bool

@@ -30,7 +30,7 @@ LIBRARIES = {
 
 LIBC = re.compile(
     r"(sys|linux|net|netinet|arpa|asm)/|(assert|ctype|dirent|endian|errno|fcntl|fnmatch|getopt|glob|grp|ifaddrs|inttypes|"
-    r"libgen|limits|locale|math|netdb|poll|pthread|pty|pwd|sched|setjmp|signal|spawn|stdarg|stdatomic|stdbool|stddef|stdint|stdio|"
+    r"libgen|limits|locale|malloc|math|netdb|poll|pthread|pty|pwd|sched|setjmp|signal|spawn|stdarg|stdatomic|stdbool|stddef|stdint|stdio|"
     r"stdlib|string|strings|syscall|syslog|termios|time|unistd|utmp|wait)\.h$"
 )
 
