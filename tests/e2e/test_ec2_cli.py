@@ -296,7 +296,7 @@ def test_dry_run_does_nothing(endpoint):
                       (c.terminate_instances, {"InstanceIds": [i]}), (c.stop_instances, {"InstanceIds": [i]}),
                       (c.reboot_instances, {"InstanceIds": [i]}), (c.describe_instances, {}),
                       (c.create_tags, {"Resources": [i], "Tags": [{"Key": "a", "Value": "b"}]}),
-                      (c.create_key_pair, {"KeyName": "k"}), (c.create_image, {"InstanceId": i, "Name": "n"}),
+                      (c.create_key_pair, {"KeyName": "k"}), (c.create_image, {"InstanceId": i, "Name": "name"}),
                       (c.create_volume, {"AvailabilityZone": subnet["AvailabilityZone"], "Size": 1}),
                       (c.create_security_group, {"GroupName": "g", "Description": "d"})):
         assert refused(call, DryRun=True, **how) == ("DryRunOperation", 412), call
