@@ -25,6 +25,7 @@
 #include "net/loop.h"
 
 #define BACKLOG 1024
+#define VERSION_FIRST "2006-06-26" /* of EC2, its first */
 #define VERSION_LAST "2016-11-15"
 
 struct endpoint {
@@ -309,7 +310,7 @@ check_version(struct request *q)
 {
 	const char *v = request_text(q, "Version");
 
-	if (!v || strcmp(v, VERSION_LAST) <= 0)
+	if (!v || (strcmp(v, VERSION_FIRST) >= 0 && strcmp(v, VERSION_LAST) <= 0))
 		return 0;
 	return request_fail(q, "NoSuchVersion",
 	    "The requested version (%.40s) of service AmazonEC2 does not exist", v);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ec2/form.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,15 @@ utf8_length(const unsigned char *s)
 	return 0;
 }
 
+/* XML 1.0, "Char": what a reply could not show again. */
+static bool
+is_shown(const unsigned char *s)
+{
+	return *s >= 0x20
+		   ? s[0] != 0xef || s[1] != 0xbf || s[2] < 0xbe /* U+FFFE, U+FFFF */
+		   : *s == '\t' || *s == '\n' || *s == '\r';
+}
+
 static const char *
 check_text(const char *s, size_t max)
 {
@@ -83,6 +93,8 @@ check_text(const char *s, size_t max)
 		len = utf8_length((const unsigned char *)s + n);
 		if (len == 0)
 			return "A parameter is not UTF-8";
+		if (!is_shown((const unsigned char *)s + n))
+			return "A parameter holds a character that XML has not";
 		n += (size_t)len;
 	}
 	return n > max ? "A parameter's name or value is too long" : NULL;

@@ -54,6 +54,17 @@ check(const struct config *c, struct err *err)
 	return 0;
 }
 
+/* The secrets in it are as good as the machines. */
+static void
+warn_of_readers(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && (st.st_mode & (S_IRGRP | S_IROTH)))
+		log_warn("others can read the secret keys in %s: 'chmod 600' keeps them",
+		    path);
+}
+
 static int
 serve(struct config *c, const char *path)
 {
@@ -64,6 +75,7 @@ serve(struct config *c, const char *path)
 
 	log_init("hearth-ec2", c->log_level);
 	umask(022);
+	warn_of_readers(path);
 	if (server_open(c, absolute ?: path, &s, &err) < 0) {
 		log_error("%s%s%s", err.msg, err.hint[0] ? "; " : "", err.hint);
 		return err.code == ERR_INVALID ? EXIT_USAGE : EXIT_FAILURE;
@@ -83,8 +95,7 @@ run(enum mode mode, const char *path)
 		return complain(&err);
 	if (mode == MODE_SERVE)
 		return serve(c, path);
-	if (mode == MODE_TEARDOWN ? server_teardown(c, path, &err) < 0
-				  : check(c, &err) < 0) {
+	if (mode == MODE_TEARDOWN ? server_teardown(c, &err) < 0 : check(c, &err) < 0) {
 		config_free(c);
 		return complain(&err);
 	}

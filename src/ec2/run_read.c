@@ -233,9 +233,9 @@ run_read(struct request *q, struct run *r)
 	    "instance", "volume", "network-interface", "spot-instances-request", NULL};
 
 	*r = (struct run){.interruption = "terminate"};
+	read_counts(q, r);
 	read_image(q, r);
 	read_type(q, r);
-	read_counts(q, r);
 	read_key(q, r);
 	read_user_data(q, r);
 	read_behaviour(q, r);

@@ -26,14 +26,14 @@
 #include "net/loop.h"
 
 struct server {
-	struct config *config; /* owned, as all here */
+	struct config *config;	 /* owned, as all here */
+	struct local_host *host; /* NULL with fake machines */
 	struct clock *clock;
 	struct loop *loop;
 	struct scenario *scenario;
 	struct world *world;
 	struct backend *backend;
 	struct endpoint *endpoint;
-	struct local_host *host; /* NULL: machines are fake */
 	int listen_fd;		 /* until the endpoint has it */
 	int exit_code;
 };
@@ -57,10 +57,8 @@ open_own_state(const char *state, struct err *err)
 }
 
 static int
-open_world(struct server *s, struct err *err)
+open_world(struct server *s, const char *path, struct err *err)
 {
-	AUTO_FREE char *path = s->host ? xstrdup(local_host_database(s->host))
-				       : xasprintf("%s/ec2.db", s->config->state);
 	struct world_options opt = {.clock = s->clock,
 	    .loop = s->loop,
 	    .scenario = s->scenario,
@@ -70,11 +68,11 @@ open_world(struct server *s, struct err *err)
 	int rc = world_open(&opt, &s->world, err);
 
 	umask(mask);
-	if (rc == 0) {
-		s->world->config = s->config;
-		s->world->on_state = queue_instance_event;
-	}
-	return rc;
+	if (rc < 0)
+		return -1;
+	s->world->config = s->config;
+	s->world->on_state = queue_instance_event;
+	return 0;
 }
 
 static int
@@ -85,10 +83,9 @@ open_backend(struct server *s, struct err *err)
 	    .arg = s->world,
 	    .event = instance_on_event};
 
-	if (!s->host)
+	if (!s->config->local)
 		s->backend = fake_backend_new(&env);
-	else if (local_host_start(s->host, err) < 0 ||
-		 local_backend_new(&env, s->config, &s->backend, err) < 0)
+	else if (local_backend_new(&env, s->config, &s->backend, err) < 0)
 		return -1;
 	s->world->backend = s->backend;
 	world_resume(s->world);
@@ -96,24 +93,52 @@ open_backend(struct server *s, struct err *err)
 }
 
 static int
-open_all(struct server *s, const char *config_path, struct err *err)
+open_fake(struct server *s, struct err *err)
+{
+	const struct config *c = s->config;
+	AUTO_FREE char *path = xasprintf("%s/ec2.db", c->state);
+
+	signal(SIGPIPE, SIG_IGN);
+	privilege_raise_files();
+	privilege_no_new();
+	s->clock = clock_new_real();
+	s->loop = loop_new(s->clock);
+	if (open_own_state(c->state, err) < 0 ||
+	    endpoint_listen(c->listen_host, c->listen_port, &s->listen_fd, err) < 0)
+		return -1;
+	return open_world(s, path, err);
+}
+
+/* As root until local_host_start(): see local.h for the order. */
+static int
+open_local(struct server *s, const char *config_path, struct err *err)
 {
 	const struct config *c = s->config;
 
-	if (c->local && local_host_open(c, config_path, &s->host, err) < 0)
+	if (local_host_open(c, config_path, &s->host, err) < 0)
 		return -1;
 	signal(SIGPIPE, SIG_IGN);
 	privilege_raise_files();
 	privilege_no_new();
 	s->clock = clock_new_real();
 	s->loop = loop_new(s->clock);
-	if (scenario_load(c->scenario, c->speed, &s->scenario, err) < 0 ||
-	    endpoint_listen(c->listen_host, c->listen_port, &s->listen_fd, err) < 0)
+	if (endpoint_listen(c->listen_host, c->listen_port, &s->listen_fd, err) < 0 ||
+	    local_host_lower(s->host, err) < 0 ||
+	    open_world(s, local_host_database(s->host), err) < 0)
 		return -1;
-	if ((s->host ? local_host_lower(s->host, err) : open_own_state(c->state, err)) <
-	    0)
+	return local_host_start(s->host, err);
+}
+
+static int
+open_all(struct server *s, const char *config_path, struct err *err)
+{
+	const struct config *c = s->config;
+
+	if (scenario_load(c->scenario, c->speed, &s->scenario, err) < 0)
 		return -1;
-	return open_world(s, err) < 0 ? -1 : open_backend(s, err);
+	if (c->local ? open_local(s, config_path, err) < 0 : open_fake(s, err) < 0)
+		return -1;
+	return open_backend(s, err);
 }
 
 static void
@@ -204,7 +229,7 @@ server_close(struct server *s)
 }
 
 int
-server_teardown(const struct config *config, const char *config_path, struct err *err)
+server_teardown(const struct config *config, struct err *err)
 {
 	if (!config->local)
 		return 0; /* fake machines are nowhere */

@@ -18,7 +18,6 @@ int server_run(struct server *s);
 void server_close(struct server *s);
 
 /* Ends every local machine there is, and puts the host back. Nobody else may be serving. */
-int server_teardown(
-    const struct config *config, const char *config_path, struct err *err) ERR_CHECK;
+int server_teardown(const struct config *config, struct err *err) ERR_CHECK;
 
 #endif
