@@ -80,7 +80,7 @@ take_line(struct record *r, const char *key, const char *value)
 	else if (strcmp(key, "created") == 0)
 		return take_number(value, UINT64_MAX, &r->created_at_ms);
 	else if (strcmp(key, "disk") == 0)
-		r->keeps_disk = strcmp(value, "1") == 0;
+		return r->keeps_disk = strcmp(value, "1") == 0;
 	else if (strcmp(key, "boot") == 0)
 		return take_text(value, r->boot_id, sizeof(r->boot_id));
 	else if (strcmp(key, "image") == 0)

@@ -133,6 +133,43 @@ only_the_operations_own_fields_count(void **state)
 	expect_refused(&q, "image");
 }
 
+/* An instance has neither keys nor a lease of the request's. */
+static void
+starting_an_instance_takes_what_it_needs(void **state)
+{
+	static const uint32_t with_id[] = {LAUNCHER_START, LAUNCHER_STOP, LAUNCHER_FREEZE,
+	    LAUNCHER_THAW, LAUNCHER_SAVE_IMAGE, LAUNCHER_CONSOLE, LAUNCHER_OPEN_METADATA};
+	static const uint32_t with_image[] = {
+	    LAUNCHER_START, LAUNCHER_SAVE_IMAGE, LAUNCHER_DROP_IMAGE};
+	struct launcher_request q = good_request();
+	struct err err;
+
+	q.op = LAUNCHER_START;
+	q.lease_s = 0;
+	q.host_key[0] = q.host_cert[0] = q.user_ca[0] = '\0';
+	q.needs_disk = 1;
+	assert_int_equal(request_check(&q, sizeof(q), &err), 0);
+	q.needs_disk = 2;
+	expect_refused(&q, "needs_disk");
+	q.needs_disk = 0;
+	q.slot = 0;
+	expect_refused(&q, "slot");
+	for (size_t i = 0; i < sizeof(with_id) / sizeof(with_id[0]); i++) {
+		q = good_request();
+		q.op = with_id[i];
+		strcpy(q.id, "m-../../../../");
+		expect_refused(&q, "id");
+	}
+	for (size_t i = 0; i < sizeof(with_image) / sizeof(with_image[0]); i++) {
+		q = good_request();
+		q.op = with_image[i];
+		strcpy(q.image, "../etc");
+		expect_refused(&q, "image");
+	}
+	q.op = LAUNCHER_OP_END;
+	expect_refused(&q, "op");
+}
+
 static void
 a_record_is_read_as_written(void **state)
 {
@@ -147,6 +184,7 @@ a_record_is_read_as_written(void **state)
 	r.start = UINT64_MAX;
 	r.created_at_ms = 1790000000000;
 	strcpy(r.image_version, "20261122T112233Z");
+	r.keeps_disk = true;
 	assert_int_equal(record_write(dir, &r, &err), 0);
 	assert_int_equal(record_read(dir, &back, &err), 0);
 	assert_memory_equal(&back, &r, sizeof(r));
@@ -164,7 +202,7 @@ damaged_records_are_errors(void **state)
 {
 	static const char *const damaged[] = {"slot", "slot -1\n", "slot 1x\n",
 	    "slot 32001\n", "pid 99999999999\n", "start 18446744073709551616\n",
-	    "other 1\n", "\nslot 1\n x",
+	    "other 1\n", "disk 2\n", "\nslot 1\n x",
 	    "image aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"};
 	int dir = open(*state, O_RDONLY | O_DIRECTORY);
 	struct record back;
@@ -305,6 +343,7 @@ main(void)
 	    cmocka_unit_test(a_good_request_passes),
 	    cmocka_unit_test(unterminated_strings_are_refused),
 	    cmocka_unit_test(only_the_operations_own_fields_count),
+	    cmocka_unit_test(starting_an_instance_takes_what_it_needs),
 	    IN_DIRECTORY(a_record_is_read_as_written),
 	    IN_DIRECTORY(damaged_records_are_errors),
 	    cmocka_unit_test(a_process_is_known_by_its_start),
