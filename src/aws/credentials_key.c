@@ -163,6 +163,8 @@ credentials_key_time(const char *s, int64_t *ret_wall_ms, struct err *err)
 		return err_set(
 		    err, ERR_INVALID, "no time of the form 2026-11-22T05:42:33Z");
 	*ret_wall_ms = ((int64_t)timegm(&tm) - (int64_t)minutes * 60) * 1000;
+	if (*ret_wall_ms <= 0)
+		*ret_wall_ms = 1; /* 0 is kept for "never" */
 	return 0;
 }
 
