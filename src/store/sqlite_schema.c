@@ -120,7 +120,7 @@ sqlite_schema_prepare(sqlite3 *db, struct err *err)
 		return err_hint(err, "install the newer hearthd again");
 	}
 	for (; version < VERSION; version++) {
-		if (version > 0)
+		if (tables > 0)
 			log_info("database: from schema %d to %d", version, version + 1);
 		if (migrate(db, version, err) < 0)
 			return -1;
