@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/providers.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "daemon/config.h"
+#include "provider/ec2/ec2.h"
 #include "provider/fake.h"
 #include "provider/local/local.h"
 #include "provider/provider.h"
@@ -38,6 +41,18 @@ open_local(const struct config *c, const struct config_provider *p, const char *
 	    env, ret, err);
 }
 
+static int
+open_ec2(const struct config *c, const struct config_provider *p,
+    const struct provider_env *env, struct provider **ret, struct err *err)
+{
+	AUTO_FREE char *all = xasprintf("%s/db/providers", c->state);
+	AUTO_FREE char *dir = xasprintf("%s/%s", all, p->name);
+
+	if (mkdir(all, 0700) < 0 && errno != EEXIST)
+		return err_errno(err, errno, "%s", all);
+	return ec2_provider_open(&p->ec2, dir, env, ret, err);
+}
+
 int
 providers_open(const struct config *c, const struct config_provider *p,
     const char *launcher, const struct provider_env *env, struct provider **ret,
@@ -48,6 +63,8 @@ providers_open(const struct config *c, const struct config_provider *p,
 		return open_fake(c, p, env, ret, err);
 	case PROVIDER_LOCAL:
 		return open_local(c, p, launcher, env, ret, err);
+	case PROVIDER_EC2:
+		return open_ec2(c, p, env, ret, err);
 	default:
 		return err_set(err, ERR_INVALID, "kind %s is not in this build",
 		    provider_kind_name(p->kind));

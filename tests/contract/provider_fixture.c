@@ -25,6 +25,12 @@ kind(void)
 	if (strcmp(name, "local") == 0)
 		return &provider_kind_local;
 #endif
+#ifdef WITH_EC2
+	if (strcmp(name, "ec2") == 0)
+		return &provider_kind_ec2;
+	if (strcmp(name, "ec2-fake") == 0)
+		return &provider_kind_ec2_fake;
+#endif
 	return NULL;
 }
 
@@ -255,7 +261,15 @@ void
 provider_fixture_start_launch(
     struct provider_fixture *fx, const char *token, int64_t lease_s, struct answer *a)
 {
-	struct launch_spec spec = {
+	struct launch_spec spec;
+
+	if (!fx->image_version[0]) {
+		fx->provider->ops->image(fx->provider, fx->image);
+		provider_fixture_await_image(fx);
+	}
+	if (fx->kind->prepare)
+		fx->kind->prepare(fx, token);
+	spec = (struct launch_spec){
 	    .token = token,
 	    .pool = "default",
 	    .image = fx->image,
@@ -265,12 +279,9 @@ provider_fixture_start_launch(
 	    .host_key = fx->host_key ? fx->host_key : "",
 	    .host_cert = fx->host_cert ? fx->host_cert : "",
 	    .user_ca = fx->user_ca ? fx->user_ca : "",
+	    .tier = fx->tier,
+	    .options = fx->options,
 	};
-
-	if (!fx->image_version[0]) {
-		fx->provider->ops->image(fx->provider, fx->image);
-		provider_fixture_await_image(fx);
-	}
 	fx->provider->ops->launch(fx->provider, &spec, on_launched, a);
 }
 

@@ -41,6 +41,8 @@ struct provider_fixture {
 	const char *host_key; /* what machines are launched with; NULL: none is needed */
 	const char *host_cert;
 	const char *user_ca;
+	const char *options; /* of the pool; NULL: none */
+	enum tier tier;	     /* of machines that are launched */
 	char image_version[32];
 	char image_error[128];
 	struct seen_machine seen[SEEN_MAX];
@@ -54,11 +56,17 @@ struct provider_fixture {
 struct provider_kind_ops {
 	const char *name;
 
+	int slack_ms;	    /* how much later than told a machine's own end may be seen */
+	bool nobody_inside; /* no command can be run in its machines */
+
 	/* false, having said why: the test is skipped. */
 	bool (*possible)(void);
 
 	/* Opens fx->provider with the fixture's callbacks; sets fx->clock and fx->image. */
 	int (*open)(struct provider_fixture *fx);
+
+	/* Sets fx->host_key and the like for the machine that is launched next. NULL: open did. */
+	void (*prepare)(struct provider_fixture *fx, const char *token);
 
 	/* Lets up to `ms` of time go by, and callbacks be called. */
 	void (*turn)(struct provider_fixture *fx, int64_t ms);
@@ -69,6 +77,8 @@ struct provider_kind_ops {
 
 extern const struct provider_kind_ops provider_kind_fake;
 extern const struct provider_kind_ops provider_kind_local;
+extern const struct provider_kind_ops provider_kind_ec2;
+extern const struct provider_kind_ops provider_kind_ec2_fake;
 
 bool provider_fixture_possible(void);
 int provider_fixture_open(struct provider_fixture *fx);

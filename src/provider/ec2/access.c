@@ -117,9 +117,13 @@ installed(void *arg, int exit_code, const char *output, const struct err *why)
 		err_set(&err, ERR_INTERNAL, "the script exited %d: %.200s", exit_code,
 		    output);
 	if (err.code != ERR_NONE) {
+		/* The script may have run and only its end been lost: then it shows its certificate, not the first
+		   key. The two are tried in turn. */
+		m->installs++;
 		again(m, "installing keys", &err);
 		return;
 	}
+	m->installed = true;
 	m->way = WAY_CONFIRMING;
 	m->probe = visit(m, m->mark, CONFIRM_MS, confirmed);
 }
@@ -153,7 +157,8 @@ static void
 install(struct ec2_machine *m)
 {
 	AUTO_WIPE struct buf script = wire_secret(SCRIPT_MAX);
-	struct ssh_command c = command_for(m, !m->installed, "exec sh -s 2>&1");
+	struct ssh_command c = command_for(
+	    m, m->first && !m->installed && m->installs % 2 == 0, "exec sh -s 2>&1");
 	struct install i = {
 	    .host_key = m->keys->host_key,
 	    .host_cert = m->keys->host_cert,

@@ -439,7 +439,8 @@ ec2_provider_open(const struct ec2_settings *settings, const char *dir,
 	list_init(&e->to_start);
 	list_init(&e->inventories_next);
 	list_init(&e->inventories_now);
-	if (open_dir(e, err) < 0 || open_client(e, err) < 0) {
+	if (open_dir(e, err) < 0 || open_client(e, err) < 0 ||
+	    ec2_events_open(e, err) < 0) {
 		ec2_close(&e->p);
 		return -1;
 	}

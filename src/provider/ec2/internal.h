@@ -170,6 +170,7 @@ struct ec2_machine {
 	struct ec2_keys *keys;
 	struct ec2_first *first;
 	bool installed; /* it shows a host certificate of ours */
+	int installs;	/* attempts to install that failed */
 	bool hibernate;
 
 	char address[64];
@@ -235,6 +236,7 @@ struct ec2 {
 	int64_t look_failed_ms; /* of the first of a row of failures; 0: none */
 	int64_t look_began_ms;
 	struct timer hint;
+	bool events_failed;
 	bool sweeping;
 	uint64_t sweep;
 	int n_probing;
@@ -354,6 +356,11 @@ void ec2_leftovers(struct ec2 *e, ec2_leftovers_fn done);
 /* Ends a volume or an interface by its id. */
 void ec2_leftover_end(struct ec2 *e, const char *ref, struct ec2_answer *a);
 bool ec2_is_leftover(const char *ref);
+
+/* ---- events.c ---- */
+
+/* Begins to listen, where a queue is configured. */
+int ec2_events_open(struct ec2 *e, struct err *err) ERR_CHECK;
 
 /* ---- images.c ---- */
 

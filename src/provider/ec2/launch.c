@@ -503,7 +503,7 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 	}
 	if (err->code == ERR_NONE) {
 		batch_done(b, reply);
-		ec2_look_within(e, EC2_TICK_MS);
+		ec2_look_within(e, EC2_TICK_MS / 4);
 		return;
 	}
 	if (is_lack(aws, err)) {

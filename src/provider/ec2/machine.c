@@ -284,7 +284,9 @@ take_address(struct ec2_machine *m, const struct ec2_instance *i)
 		  : m->opt.address == EC2_ADDRESS_PUBLIC ? m->public_address
 		  : m->public_address[0]		 ? m->public_address
 							 : m->private_address;
-	if (address[0] == '\0') /* left out of a reply now and then: AWS */
+	/* Left out of a reply now and then (AWS). And what will have a public address has none while it is pending. */
+	if (address[0] == '\0' ||
+	    (m->opt.address == EC2_ADDRESS_AUTO && i->state == EC2_PENDING))
 		return;
 	copy(m->address, sizeof(m->address), address);
 }
