@@ -26,7 +26,8 @@ struct fetcher;
 struct xml;
 
 struct aws_client_options {
-	struct clock *clock; /* borrowed, as the next two */
+	struct clock
+	    *clock; /* borrowed, as the next two; the client is closed before they are */
 	struct fetcher *fetcher;
 	struct credentials *credentials;
 	const char *

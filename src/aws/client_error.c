@@ -301,5 +301,6 @@ aws_failure_of_silence(
 	f->remedy = why->code == ERR_UNAVAILABLE ? AWS_TRANSIENT : AWS_FINAL;
 	f->err = *why;
 	err_wrap(&f->err, "%s", about->action);
-	hint_endpoint(&f->err, about);
+	if (why->code != ERR_CANCELLED)
+		hint_endpoint(&f->err, about);
 }

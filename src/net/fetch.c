@@ -80,6 +80,7 @@ headers_free(struct curl_slist *list)
 static void
 leave(struct fetch *r)
 {
+	assert(!r->added || r->f->multi);
 	if (r->added)
 		curl_multi_remove_handle(r->f->multi, r->easy);
 	r->added = false;
@@ -427,6 +428,7 @@ fetcher_close(struct fetcher *f)
 	cancel_all(&f->under_way);
 	cancel_all(&f->refused);
 	curl_multi_cleanup(f->multi);
+	f->multi = NULL;
 	uv_close((uv_handle_t *)&f->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&f->refuse, on_handle_closed);
 }

@@ -52,4 +52,5 @@ credentials_rejected(struct credentials *c, const char *access_key_id)
 	c->rejections++;
 	if (c->id_after_rejection)
 		c->id = c->id_after_rejection;
+	c->id_after_rejection = c->id_after_next;
 }

@@ -13,6 +13,7 @@
 struct credentials {
 	const char *id, *secret, *token; /* id NULL: nobody has any */
 	const char *id_after_rejection;	 /* NULL: the same */
+	const char *id_after_next;	 /* and after the next one */
 	bool later; /* answers when fixed_credentials_answer() says so */
 	int gets, rejections;
 	credentials_fn waiting_fn;

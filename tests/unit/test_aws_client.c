@@ -284,7 +284,8 @@ test_json(void **state)
 	    "{\"__type\":\"com.amazonaws.x#ThrottlingException:http://"
 	    "x\",\"message\":\"slow\"}");
 	script_server_add(server, 404, "",
-	    "{\"__type\":\"EC2InstanceNotFoundException\",\"Message\":\"no \xc3\xa9 "
+	    "{\"__type\":\"com.amazonaws.x#EC2InstanceNotFoundException:http://x/"
+	    "\",\"Message\":\"no \xc3\xa9 "
 	    "one\"}");
 	script_server_add(server, 200, "", "<html>");
 	aws_json(client, "AWSEC2InstanceConnectService.SendSSHPublicKey", "{\"a\":1}",
@@ -323,8 +324,21 @@ test_throttling_is_not_seen(void **state)
 	assert_int_equal(aws_client_throttled(client), 20);
 	assert_int_equal(aws_client_calls(client, "RunInstances"), 21);
 	assert_false(got.aws.maybe_done);
-	assert_true(elapsed_ms() >
-		    10000); /* 21 attempts at 1.4 a second: the bucket was drained */
+}
+
+/* Who is throttled was too fast, so the next calls wait for what comes in, too. */
+static void
+test_throttling_drains_the_bucket(void **state)
+{
+	script_server_add(server, 503, "", THROTTLED);
+	script_server_add(server, 200, "", OK_XML);
+	start("RunInstances", &writes);
+	while (aws_client_throttled(client) == 0)
+		step();
+	start("RunInstances", &writes);
+	run_until(2);
+	assert_int_equal(got.good, 2);
+	assert_true(elapsed_ms() >= 1428); /* two tokens at 1.4 a second */
 }
 
 static void
@@ -616,6 +630,7 @@ static void
 test_expired_token(void **state)
 {
 	keys.id_after_rejection = "AKID2";
+	keys.id_after_next = "AKID3"; /* is not tried any more for the same call */
 	script_server_add(server, 403, "", EXPIRED_TOKEN);
 	script_server_add(server, 200, "", OK_XML);
 	call("RunInstances", &writes);
@@ -625,7 +640,8 @@ test_expired_token(void **state)
 	script_server_reset(server);
 	script_server_add(server, 403, "", EXPIRED_TOKEN);
 	call("RunInstances", &writes);
-	assert_int_equal(sent(), 1);
+	assert_int_equal(sent(), 2);
+	assert_int_equal(keys.rejections, 2);
 	assert_int_equal(got.err.code, ERR_NOT_PERMITTED);
 	assert_string_equal(got.err.hint, "renew the keys of the test");
 }
@@ -677,7 +693,7 @@ test_codes(void **state)
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		char *body =
 		    xasprintf("<Response><Errors><Error><Code>%s</Code><Message>a\n "
-			      "b</Message></Error></Errors></Response>",
+			      "b\n </Message></Error></Errors></Response>",
 			codes[i].code);
 		char *msg = xasprintf("RunInstances: %s: a b", codes[i].code);
 
@@ -921,6 +937,7 @@ main(void)
 	    TEST(test_query),
 	    TEST(test_json),
 	    TEST(test_throttling_is_not_seen),
+	    TEST(test_throttling_drains_the_bucket),
 	    TEST(test_throttling_that_does_not_end),
 	    TEST(test_retry_after),
 	    TEST(test_pace),

@@ -17,6 +17,7 @@
 
 #include "aws/sigv4.h"
 #include "base/cleanup.h"
+#include "base/xalloc.h"
 
 #define SIGNED_AT 1440938160 /* 2015-08-30T12:36:00Z */
 
@@ -298,7 +299,8 @@ test_dates_that_are_refused(void **state)
 	struct err err;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (sigv4_parse(authorization.data, "", bad[i], &claim, &err) == 0)
+		if (sigv4_parse(authorization.data, "", bad[i], &claim, &err) == 0 ||
+		    !strstr(err.msg, "ISO-8601"))
 			fail_msg("taken: %s", bad[i]);
 	assert_int_equal(sigv4_parse(authorization.data, "", NULL, &claim, &err), -1);
 }
@@ -313,6 +315,7 @@ test_presigned_that_are_refused(void **state)
 	    "X-Amz-SignedHeaders=host&X-Amz-Signature=" SIG;
 	static const char *const args[] = {"X-Amz-Algorithm", "X-Amz-Credential",
 	    "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"};
+	AUTO_FREE char *less_expires = strdup(good), *max = NULL;
 	struct err err;
 
 	assert_int_equal(sigv4_parse(NULL, good, NULL, &claim, &err), 0);
@@ -325,11 +328,16 @@ test_presigned_that_are_refused(void **state)
 		assert_int_equal(err.code, ERR_INVALID);
 	}
 	assert_int_equal(sigv4_parse(NULL, "", NULL, &claim, &err), -1);
-	for (int i = 0; i < 2; i++) {
-		AUTO_FREE char *wrong = strdup(good);
+	memcpy(strstr(less_expires, "X-Amz-Expires"), "Y", 1);
+	max = xasprintf("%s&X-Amz-Expires=604800", less_expires);
+	assert_int_equal(sigv4_parse(NULL, max, NULL, &claim, &err), 0);
+	for (size_t i = 0; i < 4; i++) {
+		static const char *const seconds[] = {"00", "6x", "604801", ""};
+		AUTO_FREE char *wrong =
+		    xasprintf("%s&X-Amz-Expires=%s", less_expires, seconds[i]);
 
-		memcpy(strstr(wrong, "Expires=60") + 8, i ? "00" : "6x", 2);
 		assert_int_equal(sigv4_parse(NULL, wrong, NULL, &claim, &err), -1);
+		assert_non_null(strstr(err.msg, "X-Amz-Expires"));
 	}
 }
 
