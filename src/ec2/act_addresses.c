@@ -253,7 +253,6 @@ associate(struct request *q)
 			part(n, false);
 		join(a, n);
 	}
-	reply_true(&q->reply);
 	reply_text(&q->reply, "associationId", n->association);
 }
 

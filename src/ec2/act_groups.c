@@ -97,7 +97,6 @@ create_group(struct request *q)
 	g->description = xstrdup(description);
 	rules_make_default(g, false);
 	request_tag(q, &g->o);
-	reply_true(&q->reply);
 	reply_text(&q->reply, "groupId", g->o.id);
 	reply_tags(q, &g->o);
 }

@@ -355,14 +355,21 @@ write_gateway(struct request *q, const struct object *o)
 	reply_open(r, "attachmentSet");
 	reply_open(r, "item");
 	reply_text(r, "vpcId", o->id);
-	/* What real EC2 says, although its own model has "attached" here. */
-	reply_text(r, "state", "available");
+	/* Real EC2 says "available", which its own model has no place for. */
+	reply_text(r, "state", "attached");
 	reply_close(r);
 	reply_close(r);
 }
 
+static void
+by_attached(const void *o, struct offer *v)
+{
+	offer(v, "available");
+	offer(v, "attached");
+}
+
 static const struct filter gateway_filters[] = {
-    {"attachment.state", by_available},
+    {"attachment.state", by_attached},
     {"attachment.vpc-id", by_vpc_id},
     {"internet-gateway-id", by_gateway},
     {"owner-id", by_vpc_owner},

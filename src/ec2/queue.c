@@ -76,6 +76,8 @@ message_on_due(struct object *o)
 {
 	struct message *m = (struct message *)o;
 
+	/* Timers go by another clock than the wall's, which may say that it is not time yet. */
+	m->available_at = 0;
 	if (m->queue)
 		queue_serve(m->queue);
 }
