@@ -149,6 +149,22 @@ aws_form_fini(struct aws_form *f)
 	buf_fini(&f->body);
 }
 
+/* Blanks as '+', like botocore: a server that checks the signature over a form it has decoded and encoded again, as
+   moto does, then finds the same. */
+static void
+form_encode(struct buf *out, const char *s)
+{
+	for (;; s++) {
+		size_t n = strcspn(s, " ");
+
+		sigv4_encode(out, s, n);
+		s += n;
+		if (!*s)
+			return;
+		buf_char(out, '+');
+	}
+}
+
 void
 aws_form_add(struct aws_form *f, const char *value, const char *name_fmt, ...)
 {
@@ -164,9 +180,9 @@ aws_form_add(struct aws_form *f, const char *value, const char *name_fmt, ...)
 	assert(n > 0 && (size_t)n < sizeof(text)); /* names are ours */
 	if (f->body.len)
 		buf_char(&f->body, '&');
-	sigv4_encode(&f->body, text, (size_t)n);
+	form_encode(&f->body, text);
 	buf_char(&f->body, '=');
-	sigv4_encode(&f->body, value, strlen(value));
+	form_encode(&f->body, value);
 }
 
 struct aws_call *

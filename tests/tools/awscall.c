@@ -3,7 +3,8 @@
  * Any call of a Query or JSON service by our own client, for tests and for a look:
  *
  *   awscall [--endpoint URL] [--region R] [--profile P] [--service S] [--version V] [--speed X] [--once] [--filtered]
- *           [--timeout-ms N] [--deadline-ms N] [--repeat N] ACTION [NAME=VALUE...]
+ *           [--timeout-ms N] [--deadline-ms N] [--repeat N] [--attempts N]
+ *           ACTION [NAME=VALUE...]
  *   awscall [...] --json TARGET BODY
  *
  * prints the reply, elements indented, or its error on stderr; --repeat makes the call so many times at once, prints
@@ -93,6 +94,7 @@ enum {
 	OPT_TIMEOUT,
 	OPT_DEADLINE,
 	OPT_REPEAT,
+	OPT_ATTEMPTS,
 	OPT_JSON,
 };
 
@@ -108,6 +110,7 @@ static const struct option long_options[] = {
     {"timeout-ms", required_argument, NULL, OPT_TIMEOUT},
     {"deadline-ms", required_argument, NULL, OPT_DEADLINE},
     {"repeat", required_argument, NULL, OPT_REPEAT},
+    {"attempts", required_argument, NULL, OPT_ATTEMPTS},
     {"json", required_argument, NULL, OPT_JSON},
     {0},
 };
@@ -148,6 +151,9 @@ take_option(struct arguments *a, int opt)
 		return 0;
 	case OPT_REPEAT:
 		a->repeat = (int)strtol(optarg, NULL, 10);
+		return 0;
+	case OPT_ATTEMPTS:
+		a->client.attempts_max = (int)strtol(optarg, NULL, 10);
 		return 0;
 	case OPT_JSON:
 		a->target = optarg;

@@ -262,7 +262,7 @@ test_query(void **state)
 	cut(&w, script_server_request(server, 0));
 	assert_string_equal(w.body,
 	    "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name="
-	    "tag%3Aa%20b");
+	    "tag%3Aa+b");
 	assert_string_equal(value(&w, "X-Amz-Security-Token"), "tok/en+=");
 	assert_non_null(strstr(value(&w, "Authorization"),
 	    "content-type;host;x-amz-date;x-amz-security-token"));
