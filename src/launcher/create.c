@@ -470,8 +470,6 @@ undo(struct creation *c, struct err *err)
 			err_wrap(err, "%s; and then", second.msg);
 	} else if (machine_remove(c->l, c->q->id, c->machine_fd, &second) < 0)
 		err_wrap(err, "%s; and then", second.msg);
-	else
-		machine_empty_trash(c->l, c->q->id);
 	return -1;
 }
 
@@ -504,7 +502,6 @@ lock_ready(struct creation *c, bool *ret_alive, struct err *err)
 		}
 		if (machine_remove(c->l, c->q->id, c->machine_fd, err) < 0)
 			return -1;
-		machine_empty_trash(c->l, c->q->id);
 		close(c->machine_fd);
 		c->machine_fd = -1;
 	}

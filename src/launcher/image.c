@@ -335,7 +335,6 @@ image_remove(
 	if (renameat(image, version, l->trash_fd, trash) < 0)
 		return err_errno(
 		    err, errno, "move image '%s' '%s' to the trash", name, version);
-	machine_empty_trash(l, trash);
 	return 0;
 }
 

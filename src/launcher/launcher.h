@@ -8,7 +8,7 @@
  *
  *   STATE/machines/ID/   root, 0700   u (overlay's upper), w (its work), state (record.h); console of an instance
  *   STATE/slots/N        symlink to the ID that has slot N
- *   STATE/trash/         what is being deleted; swept at start
+ *   STATE/trash/         what is being deleted, by one process at a time
  *   STATE/images/NAME/VERSION/        Debian roots; NAME/current is a symlink to a VERSION
  *   RUNTIME/machines/ID/ root, 0711   ssh.sock, control.sock
  *

@@ -234,32 +234,26 @@ int
 machine_remove(const struct launcher *l, const char *id, int machine_fd, struct err *err)
 {
 	struct record r;
+	char trash[ID_MAX + 16];
 
 	if (end_all(l, id, machine_fd, &r, err) < 0)
 		return -1;
-	if (renameat(l->machines_fd, id, l->trash_fd, id) < 0) {
-		/* A machine of this name is in the trash already: made again after its death. */
-		struct err trash_err;
-
-		if ((errno != ENOTEMPTY && errno != EEXIST) ||
-		    tree_remove_at(l->trash_fd, id, &trash_err) < 0 ||
-		    renameat(l->machines_fd, id, l->trash_fd, id) < 0)
-			return err_errno(
-			    err, errno, "move machine '%s' to the trash", id);
-	}
+	/* One of this name may be there already: made again after its death, or ended by two at once. */
+	(void)snprintf(trash, sizeof(trash), "%s.%d", id, (int)getpid());
+	if (renameat(l->machines_fd, id, l->trash_fd, trash) < 0)
+		return err_errno(err, errno, "move machine '%s' to the trash", id);
 	/* Last: while the directory is there nobody else has the slot, and its interface is ours to
 	   delete. A slot that still names a machine without a directory is free. */
 	return r.slot == 0 ? 0 : release_slot(l, id, r.slot, err);
 }
 
-void
-machine_empty_trash(const struct launcher *l, const char *name)
+static void
+remove_from_trash(const struct launcher *l, const char *name)
 {
 	struct err err;
 
 	if (tree_remove_at(l->trash_fd, name, &err) < 0)
-		log_warn(
-		    "empty the trash: %s; it is tried again at the next start", err.msg);
+		log_warn("empty the trash: %s; it is tried again later", err.msg);
 }
 
 static void
@@ -293,21 +287,46 @@ each_entry(const struct launcher *l, int dirfd,
 		close(again);
 }
 
+bool
+machine_trash_is_empty(const struct launcher *l)
+{
+	int again = open_dir(l->trash_fd, ".");
+	DIR *d = again < 0 ? NULL : fdopendir(again);
+	struct dirent *e;
+	bool empty = true;
+
+	while (d && empty && (e = readdir(d)) != NULL)
+		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	if (d)
+		closedir(d);
+	else if (again >= 0)
+		close(again);
+	return empty;
+}
+
+void
+machine_empty_trash(const struct launcher *l)
+{
+	AUTO_CLOSE int locked = open_dir(l->trash_fd, ".");
+
+	if (locked >= 0 && lock(locked, LOCK_EX) == 0)
+		each_entry(l, l->trash_fd, remove_from_trash);
+}
+
 void
 machine_sweep(const struct launcher *l)
 {
-	each_entry(l, l->trash_fd, machine_empty_trash);
+	machine_empty_trash(l);
 	each_entry(l, l->slots_fd, free_slot_of_nobody);
 }
 
 int
-machine_kill(const struct launcher *l, const char *id, bool *ret_existed, struct err *err)
+machine_kill(const struct launcher *l, const char *id, struct err *err)
 {
 	AUTO_CLOSE int fd = -1;
 	struct stat st;
 
-	*ret_existed = fstatat(l->machines_fd, id, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	if (!*ret_existed)
+	if (fstatat(l->machines_fd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0; /* the directory goes last: nothing else can be left */
 	if (machine_lock(l, id, &fd, err) < 0)
 		return -1;

@@ -26,8 +26,7 @@ ERR_CHECK int machine_claim_slot(
 
 /*
  * Ends the machine and removes all that belongs to it, its directory last: renamed into the trash, as
- * deleting may take long. `machine_fd` is locked. Waits at most 5 s for PID 1 to die. Then call
- * machine_empty_trash(), after the reply. Can be repeated after a failure or a crash anywhere.
+ * deleting may take long. `machine_fd` is locked. Waits at most 5 s for PID 1 to die. Can be repeated after a failure or a crash anywhere.
  */
 ERR_CHECK int machine_remove(
     const struct launcher *l, const char *id, int machine_fd, struct err *err);
@@ -41,15 +40,16 @@ ERR_CHECK int machine_stop(
 ERR_CHECK int machine_open(const struct launcher *l, const char *id, int *ret_fd,
     struct record *ret_record, int *ret_pidfd, struct err *err);
 
-/* Deletes what machine_remove() or image_remove() left under this name. Logs failures. */
-void machine_empty_trash(const struct launcher *l, const char *name);
+/* Deletes what machine_remove() and image_remove() left. Takes as long as it takes; one process at a time does, others
+   wait for it. Logs failures. */
+void machine_empty_trash(const struct launcher *l);
+bool machine_trash_is_empty(const struct launcher *l);
 
 /* All of the trash, and slots whose machine went with a crash just before it let go of them. */
 void machine_sweep(const struct launcher *l);
 
-/* KILL: all of the above. `ret_existed` says whether there was anything. */
-ERR_CHECK int machine_kill(
-    const struct launcher *l, const char *id, bool *ret_existed, struct err *err);
+/* KILL: locks and removes the machine, if there is one. */
+ERR_CHECK int machine_kill(const struct launcher *l, const char *id, struct err *err);
 
 /* One machine's record and whether its PID 1 lives; the record is zeros when there is none. Returns
    false when there is no such machine. */

@@ -36,6 +36,7 @@
 #include "launcher/serve.h"
 
 #define SERVED_AT_ONCE_MAX 64
+#define LEFT_TRASH 1 /* exit status of a process that has served a request */
 #define INIT_SIZE_MAX (16 << 20)
 #define UID_BASE_DEFAULT 1000000u
 #define UID_BASE_MAX (UINT32_MAX - 65536u * (LAUNCHER_SLOT_MAX + 2))
@@ -313,16 +314,47 @@ run_service(const struct launcher *l, int connection, const sigset_t *signals)
 	(void)e; /* lowering a positive one may be refused: then it stays */
 	sigprocmask(SIG_UNBLOCK, signals, NULL);
 	serve(l, connection);
+	_exit(l->serves_machines && !machine_trash_is_empty(l) ? LEFT_TRASH : 0);
+}
+
+/*
+ * Deleting a machine's files may take minutes, and nobody waits for it: one process does it for all, beside those
+ * that serve requests, so that however much there is to delete it takes none of their places.
+ */
+struct sweeper {
+	pid_t pid;   /* 0: none runs */
+	bool wanted; /* a request has left something since it began */
+	bool first;  /* the start's: what an earlier launcher left, too */
+};
+
+static _Noreturn void
+run_sweep(const struct launcher *l, bool first)
+{
+	if (!first)
+		machine_empty_trash(l);
+	else
+		machine_sweep(l);
+	if (first && l->instances)
+		image_sweep(l);
 	_exit(0);
 }
 
-static _Noreturn void
-run_sweep(const struct launcher *l)
+static void
+sweep_if_wanted(const struct launcher *l, struct sweeper *s)
 {
-	machine_sweep(l);
-	if (l->instances)
-		image_sweep(l);
-	_exit(0);
+	pid_t pid;
+
+	if (s->pid != 0 || !s->wanted)
+		return;
+	pid = fork();
+	if (pid == 0)
+		run_sweep(l, s->first);
+	if (pid < 0) {
+		log_warn("empty the trash: %s; it is tried again later", strerror(errno));
+		s->wanted = false;
+		return;
+	}
+	*s = (struct sweeper){.pid = pid};
 }
 
 /* A failure is left to the request, which runs into it. */
@@ -366,13 +398,20 @@ accept_one(struct launcher *l, int socket_fd, const sigset_t *signals)
 	return pid > 0;
 }
 
+/* How many requests have been served. */
 static int
-reap(void)
+reap(struct sweeper *s)
 {
-	int n = 0;
+	int n = 0, status;
+	pid_t pid;
 
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		n++;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == s->pid) {
+			s->pid = 0;
+		} else {
+			s->wanted |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+			n++;
+		}
 	return n;
 }
 
@@ -394,6 +433,7 @@ static int
 run(struct launcher *l, int socket_fd, int lifeline_fd)
 {
 	sigset_t signals;
+	struct sweeper sweeper = {.wanted = l->serves_machines, .first = true};
 	bool open = true;
 	int running = 0, sigfd;
 
@@ -403,15 +443,9 @@ run(struct launcher *l, int socket_fd, int lifeline_fd)
 		log_error("start: %s", strerror(errno));
 		return 1;
 	}
-	if (l->serves_machines) {
-		pid_t pid = fork();
-
-		if (pid == 0)
-			run_sweep(l);
-		running += pid > 0;
-	}
-	while (open || running > 0) {
+	while (open || running > 0 || sweeper.pid > 0) {
 		struct signalfd_siginfo si;
+		sweep_if_wanted(l, &sweeper);
 		struct pollfd p[] = {
 		    {sigfd, POLLIN, 0},
 		    {open ? lifeline_fd : -1, POLLIN, 0},
@@ -427,7 +461,7 @@ run(struct launcher *l, int socket_fd, int lifeline_fd)
 		while (read(sigfd, &si, sizeof(si)) == sizeof(si))
 			if (si.ssi_signo == SIGTERM)
 				open = false;
-		running -= reap();
+		running -= reap(&sweeper);
 	}
 	return 0;
 }
@@ -437,9 +471,8 @@ kill_one(void *arg, const char *id)
 {
 	const struct launcher *l = arg;
 	struct err err;
-	bool existed;
 
-	if (machine_kill(l, id, &existed, &err) == 0)
+	if (machine_kill(l, id, &err) == 0)
 		return 0;
 	log_error("end machine '%s': %s; run this again", id, err.msg);
 	return 1;

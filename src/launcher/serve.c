@@ -27,8 +27,6 @@ struct service {
 	int connection;
 	struct launcher_reply reply; /* the last one */
 	int reply_fd;		     /* goes with it; -1: none */
-	const char *trash;	     /* to empty after the reply; NULL: none */
-	bool trash_found;
 };
 
 static struct launcher_reply
@@ -74,11 +72,7 @@ serve_kill(struct service *s, struct err *err)
 {
 	(void)snprintf(s->reply.id, sizeof(s->reply.id), "%s", s->q->id);
 	s->reply.state = LAUNCHER_ABSENT;
-	if (machine_kill(s->l, s->q->id, &s->trash_found, err) < 0)
-		return -1;
-	if (s->trash_found)
-		s->trash = s->reply.id;
-	return 0;
+	return machine_kill(s->l, s->q->id, err);
 }
 
 static int
@@ -277,6 +271,4 @@ serve(const struct launcher *l, int connection)
 	explicit_bzero(&q, sizeof(q));
 	if (s.reply_fd >= 0)
 		close(s.reply_fd);
-	if (s.trash)
-		machine_empty_trash(l, s.trash);
 }

@@ -316,8 +316,11 @@ test_close_answers(void **state)
 	provider_fixture_restart(&fx, 0);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		assert_int_equal(all[i]->calls, 1);
-	(void)provider_fixture_terminate(&fx, token.s);
-	(void)provider_fixture_terminate(&fx, other.s);
+	for (int i = 0; i < 2; i++) {
+		launch = provider_fixture_terminate(&fx, i ? other.s : token.s);
+		if (launch.err.code != ERR_NONE)
+			fail_msg("terminate: %s", launch.err.msg);
+	}
 	provider_fixture_await(&fx, token.s, SIGHTING_GONE);
 	provider_fixture_await(&fx, other.s, SIGHTING_GONE);
 }

@@ -2,6 +2,7 @@
 """The launcher makes machines one can log in to, says the truth about them after any crash, and
 removes every trace of them. Real launcher, real hearth-init, real image, real ssh."""
 
+import concurrent.futures
 import glob
 import os
 import signal
@@ -286,6 +287,20 @@ def test_the_configuration_comes_as_a_descriptor(launcher):
         assert f.read() == b"the configuration\n"
         with pytest.raises(OSError):
             f.write(b"x")
+
+
+def test_ended_by_several_at_once_and_made_again_while_it_is_deleted(launcher):
+    """A thousand directories take a while to delete; nobody waits, and what is of the same name may end meanwhile."""
+    name = new_id()
+    for _ in range(4):
+        reply = launcher.create(name, 1)
+        assert reply.error == lc.OK, reply.message
+        launcher.wait_ready(name)
+        launcher.ssh(name, "cd /tmp && mkdir -p $(seq -f %g/a/b/c 1000)")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for reply in pool.map(launcher.kill, [name] * 4):
+                assert reply.error == lc.OK, reply.message
+    launcher.wait_clean(60)
 
 
 def test_connections_beyond_the_bound_wait(launcher):
