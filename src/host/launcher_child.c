@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "host/subids.h"
 
 /* Where the programs that come with hearthd are: $HEARTH_LIBEXEC, the build tree that we
    run from, or where they were installed. */
@@ -173,6 +174,8 @@ launcher_fork(const struct launcher_settings *s, const struct identity *id,
 	struct programs p = {0};
 	int rc = find_programs(&p, err);
 
+	if (rc == 0 && s->network)
+		rc = subids_check_machines(s->network, s->uid_base, err);
 	if (rc == 0) {
 		l.socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 		rc = l.socket < 0 ? err_errno(err, errno, "starting hearth-launcher")

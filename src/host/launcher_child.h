@@ -39,7 +39,7 @@ struct launcher_settings {
 	bool instances; /* its machines are hearth-ec2's: see launcher/protocol.h */
 };
 
-/* Forks. */
+/* Forks. ERR_CONFLICT: users of the host may have ids of machines. */
 int launcher_fork(const struct launcher_settings *s, const struct identity *id,
     struct launcher_child *ret, struct err *err) ERR_CHECK;
 

@@ -213,6 +213,10 @@ class Daemon:
                               capture_output=True, text=True, env=env, timeout=kwargs.pop("timeout", 120) * PATIENCE, check=check,
                               **kwargs)
 
+    def public(self, name):
+        """A copy of a program that every user of the host can reach, wherever the build is."""
+        return shutil.copy2(program(name), self.dir / name)
+
     def signal(self, number):
         self.process.send_signal(number)
 

@@ -247,7 +247,7 @@ def test_socket_mode_keeps_others_out(daemons):
     home = d.dir / "home"
     home.mkdir()
     os.chown(home, 12345, 12345)
-    p = subprocess.run([program("hearth"), "--socket", str(d.socket), "list"], capture_output=True, text=True,
+    p = subprocess.run([d.public("hearth"), "--socket", str(d.socket), "list"], capture_output=True, text=True,
                        env={"HOME": str(home), "PATH": os.environ["PATH"]}, cwd="/", **as_uid(12345))
     assert p.returncode == 6, p
     assert len(p.stderr.splitlines()) == 1 and p.stdout == ""
@@ -312,6 +312,28 @@ def test_a_host_that_cannot_have_machines(daemons):
     assert "10.78.0.0/16 overlaps the host's" in errors[0] and "hearthtest0" in errors[0]
     assert errors[1] == "hearth-launcher did not start (exit status 1); its own line above says why"
     assert "answers at" not in d.log_text()
+
+
+@root_only
+@pytest.mark.parametrize("name", ["subuid", "subgid"])
+def test_ids_that_a_user_of_the_host_may_have_are_not_for_machines(daemons, tmp_path, name):
+    d = daemons(providers={"here": "{kind: local, network: 10.78.0.0/24, uid_base: 1500000000}"},
+                pools={"default": "{provider: here, image: debian}"})
+    ids = tmp_path / name
+    wrapper = tmp_path / "hearthd"
+    wrapper.write_text(f"#!/bin/sh\ntouch /etc/{name}\nmount --bind {ids} /etc/{name}\nexec {program('hearthd')} \"$@\"\n")
+    wrapper.chmod(0o755)
+    in_private = tmp_path / "in-private"
+    in_private.write_text(f"#!/bin/sh\nexec unshare --mount --propagation private {wrapper} \"$@\"\n")
+    in_private.chmod(0o755)
+    d.program = str(in_private)
+    last = 1500000000 + 128 * 65536 - 1  # a /24 has 127 machines
+    ids.write_text(f"bob:{last}:65536\n")
+    line = refused(d, 1)
+    assert f"uid_base: machines have the ids 1500065536 to {last}, of which 'bob' may use {last} to {last + 65535} by /etc/{name}" in line
+    ids.write_text(f"bob:{last + 1}:65536\nroot:1:4000000000\n")
+    d.start()
+    assert f"by /etc/{name} root's own containers may use ids of machines" in d.log_text()
 
 
 @root_only
@@ -411,6 +433,7 @@ def test_needs_no_root_for_fakes_and_refuses_local(daemons, request):
         d = daemons()
         d.dir.chmod(0o777)
         d.spawn_as = as_uid(12345)
+        d.program = d.public("hearthd")
         os.chown(d.dir, 12345, 12345)
         d.runtime.mkdir(mode=0o755)
         os.chown(d.runtime, 12345, 12345)
@@ -419,6 +442,7 @@ def test_needs_no_root_for_fakes_and_refuses_local(daemons, request):
         assert status_of(d.process.pid)["Uid"].split()[0] == "12345"
         assert d.fill()["ready"] == 2
         local = daemons(providers={"sim": "{kind: local}"})
+        local.program = d.program
         os.chown(local.dir, 12345, 12345)
         local.runtime.mkdir(mode=0o755)
         os.chown(local.runtime, 12345, 12345)
