@@ -11,7 +11,7 @@ packages_build='gcc libc6-dev meson ninja-build pkg-config musl-tools scdoc libu
 packages_run='mmdebstrap nftables iproute2 openssh-client util-linux ca-certificates'
 packages_test='libcmocka-dev python3 python3-pytest openssh-server openssh-client clang-format-14 rsync
 	nftables iproute2 mmdebstrap sudo procps git sqlite3 qemu-system-x86
-	python3-botocore python3-boto3 awscli'
+	python3-botocore python3-boto3 awscli curl jq iptables strace'
 packages_fuzz='clang libclang-rt-14-dev'
 packages_lint='clang-format-14 clang-tidy git'
 
