@@ -618,7 +618,7 @@ for i in range(65):
     s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2])
     s.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
     held.append(s)
-    print(s.recv(100).decode().split()[1])
+    print(s.recv(100).decode().split()[1], flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), str(daemon.socket)], text=True,
