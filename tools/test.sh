@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # test.sh: a seeded sample of everything, at most 15 minutes on two cores; with HEARTH_SOAK=1 everything, as long as it
-# takes. HEARTH_TEST_SEED=N repeats a sample. What a step printed stays in build-test/results/. The last line adds
-# up what passed, failed and was skipped, over all steps.
+# takes: the whole lint, ThreadSanitizer, the fuzzers and a Debian in a virtual machine too, with the result in
+# docs/soak.txt. HEARTH_TEST_SEED=N repeats a sample. What a step printed stays in build-test/results/. The last line
+# adds up what passed, failed and was skipped, over all steps.
 . "$(dirname "$0")/lib.sh"
 
 soak=${HEARTH_SOAK:-0}
@@ -20,7 +21,9 @@ began=$(date +%s)
 count()
 {
 	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
-	say "$(printf '%-28s %5d passed %3d failed %3d skipped   (%d s in all)' "$1" "$2" "$3" "$4" $(($(date +%s) - began)))"
+	line=$(printf '%-28s %5d passed %3d failed %3d skipped' "$1" "$2" "$3" "$4")
+	say "$line   ($(($(date +%s) - began)) s in all)"
+	say "$line" >>$results/summary.txt
 }
 
 # number FILE WORDS: the number behind "WORDS:" in meson's summary.
@@ -68,12 +71,19 @@ run_pytest()
 	count 'end to end' "$(word "$out" passed)" $bad "$(word "$out" skipped)"
 }
 
-# A Debian with its own kernel and systemd, in a virtual machine.
-run_vm()
+# A Debian with its own kernel and systemd, in a virtual machine. It has one processor: beside all the rest.
+start_vm()
+{
+	HEARTH_BUILD=$top/build-test "$python" tests/qemu/soak_vm.py >"$results/vm.txt" 2>&1 &
+	vm=$!
+}
+
+await_vm()
 {
 	out=$results/vm.txt
 	status=0
-	HEARTH_BUILD=$top/build-test "$python" tests/qemu/soak_vm.py >"$out" 2>&1 || status=$?
+	wait "$vm" || status=$?
+	vm=
 	skip=$(grep -c '^\[[ .0-9]*\] ok - .*# SKIP' "$out") || true
 	good=$(($(grep -c '^\[[ .0-9]*\] ok - ' "$out") - skip)) || true
 	bad=$(grep -c '^\[[ .0-9]*\] not ok - ' "$out") || true
@@ -83,11 +93,41 @@ run_vm()
 	count 'virtual Debian' "$good" "$bad" "$skip"
 }
 
+run_fuzz()
+{
+	if tools/fuzz.sh >"$results/fuzz.txt" 2>&1; then
+		count fuzz "$(grep -c '^fuzz [a-z_]*: Done' "$results/fuzz.txt")" 0 0
+	else
+		cat "$results/fuzz.txt"
+		count fuzz 0 1 0
+	fi
+}
+
+# Why: the reasons that end to end and the virtual machine give for what they skip.
+reasons()
+{
+	sed -n 's/^SKIPPED \[\([0-9]*\)\] \(.*\)/end to end: \1: \2/p' "$results/e2e.txt"
+	sed -n 's/^\[[ .0-9]*\] # SKIPPED \[\([0-9]*\)\] \(.*\)/virtual Debian: \1: \2/p' "$results/vm.txt"
+}
+
+# The result of one soak, which is committed.
+write_soak()
+{
+	{
+		say "make soak, $(date -u +%Y-%m-%d), seed $seed, $(uname -sr), $(nproc) cores, commit $(git -c safe.directory="$top" rev-parse --short HEAD)"
+		cat "$results/summary.txt"
+		say "$passed passed, $failed failed, $skipped skipped in $(($(date +%s) - began)) s"
+		say 'skipped, and why:'
+		reasons
+	} >docs/soak.txt
+}
+
+# shellcheck disable=SC2086 # no option is no word
 run_lint()
 {
 	if ! git -c safe.directory="$top" rev-parse --git-dir >/dev/null 2>&1; then
 		count lint 0 0 1
-	elif tools/lint.sh --fast >"$results/lint.txt" 2>&1; then
+	elif tools/lint.sh $fast >"$results/lint.txt" 2>&1; then
 		count lint 1 0 0
 	else
 		cat "$results/lint.txt"
@@ -126,14 +166,18 @@ elif ! tools/deps.sh build run test; then
 	exit 1
 fi
 is_root || say "not root: tests with real machines, networks and other users are skipped; 'sudo make test' runs them"
-if [ "$soak" = 1 ]; then multiplier=20; fi
+fast=--fast
+if [ "$soak" = 1 ]; then multiplier=20 fast=; fi
 as_owner mkdir -p "$results"
+: >"$results/summary.txt"
 say "HEARTH_TEST_SEED=$seed"
-trap 'total' EXIT
+vm=
+trap '[ -z "$vm" ] || kill "$vm"; total' EXIT
 trap 'exit 130' INT TERM HUP
 
 run_lint
 if build build-gcc build-test -Dtests=true; then
+	[ "$soak" = 0 ] || start_vm
 	run_meson unit build-test unit scenario contract layers fuzz qemu
 	run_pytest
 fi
@@ -145,10 +189,8 @@ if [ "$soak" = 1 ]; then
 	if build build-threads build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false; then
 		run_meson threads build-tsan unit scenario contract
 	fi
-	run_vm
-	{
-		say "make soak, $(date -u +%Y-%m-%d), seed $seed, $(uname -sr), $(nproc) cores, commit $(git -c safe.directory="$top" rev-parse --short HEAD)"
-		say "$passed passed, $failed failed, $skipped skipped in $(($(date +%s) - began)) s"
-	} >docs/soak.txt
+	run_fuzz
+	[ -z "$vm" ] || await_vm
+	write_soak
 fi
 [ $failed = 0 ]

@@ -15,6 +15,7 @@ import pytest
 
 from hearth import PUBLIC_KEY, Client, build_dir, program, wait_for
 from local_lab import Lab, lab
+from patience import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -67,12 +68,12 @@ class Stream:
         """Ends the session in order, and checks what it moved."""
         self.ending.set()
         for t in self.threads:
-            t.join(30)
-        code = self.process.wait(10)
+            t.join(30 * PATIENCE)
+        code = self.process.wait(10 * PATIENCE)
         error = self.process.stderr.read()
         assert code == 0, (code, error)
         assert self.n_received == self.n_sent > 50_000 and self.received.digest() == self.sent.digest()
-        assert self.longest < 10
+        assert self.longest < 10 * PATIENCE
 
     def close(self):
         self.ending.set()
@@ -80,7 +81,7 @@ class Stream:
             self.process.kill()
         self.process.wait()
         for t in self.threads:
-            t.join(30)
+            t.join(30 * PATIENCE)
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -122,7 +123,7 @@ class Load:
 
     def stop(self):
         self.stopping.set()
-        self.thread.join(30)
+        self.thread.join(30 * PATIENCE)
 
 
 def check_promises(house, load):
@@ -148,14 +149,14 @@ def test_killed_under_load(house, rng, soak, victim):
     load = Load(house, rng)
     try:
         for _ in range(100 if soak else 8 if victim == "hearthd" else 4):
-            time.sleep(rng.random() * 0.6)
+            time.sleep(rng.random() * 0.6 * PATIENCE)
             if victim == "hearthd":
                 house.kill()
             else:
                 os.kill(house.launcher_pid(), signal.SIGKILL)
-                assert house.process.wait(10) == 1, "hearthd ends with its launcher, to be started again"
+                assert house.process.wait(10 * PATIENCE) == 1, "hearthd ends with its launcher, to be started again"
             house.start()
-        time.sleep(0.5)
+        time.sleep(0.5 * PATIENCE)
         load.stop()
         assert stream.process.poll() is None
         stream.end()

@@ -10,6 +10,7 @@ import pytest
 
 import image_cache
 from launcher_client import BUILD
+from patience import PATIENCE
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes machines")
@@ -23,7 +24,7 @@ def test_the_local_provider_keeps_the_contract():
                    HEARTH_LAUNCHER=os.path.join(BUILD, "src/launcher/hearth-launcher"),
                    HEARTH_INIT=os.path.join(BUILD, "src/init/hearth-init"))
         out = subprocess.run([os.path.join(BUILD, "tests/contract/test_provider")], env=env, text=True,
-                             capture_output=True, timeout=200)
+                             capture_output=True, timeout=200 * PATIENCE)
         assert out.returncode == 0, out.stdout + out.stderr
         assert "PASSED" in out.stdout + out.stderr
         assert os.listdir(state + "/machines") == os.listdir(state + "/slots") == []

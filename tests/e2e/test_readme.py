@@ -14,6 +14,7 @@ import pytest
 
 from ec2 import free_port
 from hearth import TOP, build_dir, program, wait_for
+from patience import PATIENCE
 
 README = (TOP / "README.md").read_text()
 
@@ -113,17 +114,17 @@ def place():
     try:
         yield d, env
     finally:
-        subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120)
+        subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120 * PATIENCE)
         # where that is what does not work
         for s, r in (("state", "run"), ("ec2-state", "ec2-run")):
             subprocess.run([program("hearth-launcher"), "--teardown", "--state", f"{d}/{s}", "--runtime", f"{d}/{r}"],
-                           capture_output=True, timeout=120)
+                           capture_output=True, timeout=120 * PATIENCE)
         shutil.rmtree(d, ignore_errors=True)
 
 
 def make(target, env):
     p = subprocess.run(["make", "--no-print-directory", target], cwd=TOP, env=env, capture_output=True, text=True,
-                       stdin=subprocess.DEVNULL, timeout=300)
+                       stdin=subprocess.DEVNULL, timeout=300 * PATIENCE)
     assert p.returncode == 0, p.stdout + p.stderr
     return p.stdout
 
@@ -148,7 +149,7 @@ def test_quickstart_session_and_stop(place):
     assert len(commands) == 8, commands
     for command in commands:
         p = subprocess.run(["sh", "-c", command], env=env, cwd=d, capture_output=True, text=True,
-                           stdin=subprocess.DEVNULL, timeout=120)
+                           stdin=subprocess.DEVNULL, timeout=120 * PATIENCE)
         assert p.returncode == 0, f"{command}\n{p.stdout}{p.stderr}"
         assert p.stdout.strip(), f"{command} printed nothing"
 
