@@ -34,7 +34,7 @@ stop()
 		"$launcher" --teardown --state "$state" --runtime "$runtime"
 		stopped="$stopped $state"
 	fi
-	rm -f "$runtime"/*.sock "$runtime/$1.lock" "$runtime/$1.pid"
+	rm -f "$runtime"/*.sock "$runtime"/*.lock "$runtime/$1.pid"
 	[ ! -d "$runtime/machines" ] || rmdir "$runtime/machines"
 	[ ! -d "$runtime" ] || rmdir "$runtime" 2>/dev/null || true
 	if $purge; then

@@ -34,6 +34,21 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="soak only"))
 
 
+def pytest_sessionfinish(session, exitstatus):
+    """HEARTH_AWS_RECORD=DIR: all that EC2 endpoints were asked and answered is held against AWS's own service model."""
+    directory = os.environ.get("HEARTH_AWS_RECORD")
+    if not directory or exitstatus not in (0, 1):
+        return
+    import aws_model
+
+    n, faults = aws_model.check_directory(directory)
+    print(f"\n{n} exchanges with EC2 endpoints, {len(faults)} kinds of faults against AWS's service model")
+    for fault, (times, first) in sorted(faults.items()):
+        print(f"  {times} times, first in {first}: {fault}")
+    if faults:
+        session.exitstatus = 1
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
     """A test that hangs fails, and its fixtures clean up."""
@@ -122,10 +137,7 @@ def endpoints():
     """endpoints(...) makes an Endpoint (see ec2.py) that is closed at the test's end, whatever happens."""
     pytest.importorskip("boto3", reason="needs python3-boto3")
     from ec2 import Endpoint
-    from hearth import program
 
-    if not os.path.exists(program("hearth-ec2")):
-        pytest.skip("hearth-ec2 is not built")
     made = []
 
     def make(*args, **kwargs):

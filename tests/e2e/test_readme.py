@@ -169,8 +169,6 @@ def test_quickstart_ec2_and_stop(place):
     """The endpoint, hearthd on it, a pool of two, a reservation, a login with strict host keys, the trace; once more, quick; then
     nothing is left."""
     d, env = place
-    if not os.path.exists(program("hearth-ec2")):
-        pytest.skip("hearth-ec2 is not built")
     place_image(d / "ec2-state")
     before = host()
 
@@ -198,6 +196,12 @@ def test_quickstart_ec2_and_stop(place):
     assert "every machine has ended" in out
     wait_for(lambda: not left_behind(before, ours), 10, message=lambda: "\n".join(left_behind(before, ours)))
     assert not (d / "run").exists() and not (d / "ec2-run").exists()
+
+    # what is kept must not be in the way of the next one
+    after = make("quickstart-ec2", env)
+    assert "2 machines are ready" in after and "I am ec2-user on " in after, after
+    make("stop", env)
+    wait_for(lambda: not left_behind(before, ours), 10, message=lambda: "\n".join(left_behind(before, ours)))
     make("stop", env)
 
 
