@@ -34,7 +34,7 @@ struct server {
 	struct world *world;
 	struct backend *backend;
 	struct endpoint *endpoint;
-	int listen_fd;		 /* until the endpoint has it */
+	int listen_fd; /* until the endpoint has it */
 	int exit_code;
 };
 
