@@ -87,11 +87,37 @@ json_text(struct buf *b, const char *s)
 	buf_char(b, '"');
 }
 
+/* What the frame says in EC2's words, in EC2 Instance Connect's (its model, 2018-04-02). */
+static const struct {
+	const char *ec2, *eic;
+	int status;
+} eic_errors[] = {
+    {"RequestLimitExceeded", "ThrottlingException", 400},
+    {"Unavailable", "ServiceException", 500},
+    {"InternalError", "ServiceException", 500},
+    {"InvalidAction", "UnknownOperationException", 400},
+    {"MissingAction", "UnknownOperationException", 400},
+};
+
+static void
+use_eic_error(struct request *q)
+{
+	for (size_t i = 0; i < sizeof(eic_errors) / sizeof(eic_errors[0]); i++) {
+		if (strcmp(q->code, eic_errors[i].ec2) != 0)
+			continue;
+		(void)snprintf(q->code, sizeof(q->code), "%s", eic_errors[i].eic);
+		q->status = eic_errors[i].status;
+		return;
+	}
+}
+
 static void
 write_error_json(struct call *c)
 {
 	struct buf *b = &c->q.reply.body;
 
+	if (c->service == SERVICE_EIC)
+		use_eic_error(&c->q);
 	buf_str(b, "{\"__type\":");
 	json_text(b, c->q.code);
 	buf_str(b, ",\"message\":");
@@ -188,9 +214,10 @@ static void
 send_reply(struct call *c)
 {
 	struct request *q = &c->q;
+	const char *json = c->service == SERVICE_EIC ? "application/x-amz-json-1.1"
+						     : "application/x-amz-json-1.0";
 	struct http_field headers[] = {
-	    {"Content-Type",
-		speaks_json(c) ? "application/x-amz-json-1.1" : "text/xml;charset=UTF-8"},
+	    {"Content-Type", speaks_json(c) ? json : "text/xml;charset=UTF-8"},
 	    {"x-amzn-requestid", q->id},
 	};
 

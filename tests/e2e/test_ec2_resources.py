@@ -811,6 +811,17 @@ def test_instance_connect_before_sshd_is_there(endpoints, tmp_path):
                    SSHPublicKey=(tmp_path / "ed.pub").read_text()) == "EC2InstanceUnavailableException"
 
 
+def test_instance_connect_is_throttled_in_its_own_words(endpoints, tmp_path):
+    """Its transient errors end in "Exception", unlike EC2's."""
+    e = endpoints(scenario="faults:\n  - {fault: throttled, action: SendSSHPublicKey, count: 1}\n"
+                           "  - {fault: unavailable, action: SendSSHPublicKey, count: 1}\n").start()
+    ssh_keygen(tmp_path / "ed", "-t", "ed25519")
+    how = {"InstanceId": run(e.ec2), "InstanceOSUser": "ec2-user", "SSHPublicKey": (tmp_path / "ed.pub").read_text()}
+    eic = e.client("ec2-instance-connect")
+    assert [refused(eic.send_ssh_public_key, **how) for _ in range(2)] == ["ThrottlingException", "ServiceException"]
+    assert eic.send_ssh_public_key(**how)["Success"]
+
+
 # --- SQS
 
 
