@@ -122,16 +122,18 @@ write_soak()
 	} >docs/soak.txt
 }
 
-# shellcheck disable=SC2086 # no option is no word
+# run_lint NAME [--fast]
 run_lint()
 {
+	name=$1
+	shift
 	if ! git -c safe.directory="$top" rev-parse --git-dir >/dev/null 2>&1; then
-		count lint 0 0 1
-	elif tools/lint.sh $fast >"$results/lint.txt" 2>&1; then
-		count lint 1 0 0
+		count "$name" 0 0 1
+	elif tools/lint.sh "$@" >"$results/$name.txt" 2>&1; then
+		count "$name" 1 0 0
 	else
-		cat "$results/lint.txt"
-		count lint 0 1 0
+		cat "$results/$name.txt"
+		count "$name" 0 1 0
 	fi
 }
 
@@ -166,8 +168,7 @@ elif ! tools/deps.sh build run test; then
 	exit 1
 fi
 is_root || say "not root: tests with real machines, networks and other users are skipped; 'sudo make test' runs them"
-fast=--fast
-if [ "$soak" = 1 ]; then multiplier=20 fast=; fi
+if [ "$soak" = 1 ]; then multiplier=20; fi
 as_owner mkdir -p "$results"
 : >"$results/summary.txt"
 say "HEARTH_TEST_SEED=$seed"
@@ -175,7 +176,7 @@ vm=
 trap '[ -z "$vm" ] || kill "$vm"; total' EXIT
 trap 'exit 130' INT TERM HUP
 
-run_lint
+run_lint lint --fast
 if build build-gcc build-test -Dtests=true; then
 	[ "$soak" = 0 ] || start_vm
 	run_meson unit build-test unit scenario contract layers fuzz qemu
@@ -189,6 +190,7 @@ if [ "$soak" = 1 ]; then
 	if build build-threads build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false; then
 		run_meson threads build-tsan unit scenario contract
 	fi
+	run_lint lint-whole
 	run_fuzz
 	[ -z "$vm" ] || await_vm
 	write_soak
