@@ -32,7 +32,7 @@ def on(daemons, endpoint, pools, provider="speed: 0", **more):
 
 def alive(endpoint):
     seen = []
-    for page in endpoint.ec2.get_paginator("describe_instances").paginate():
+    for page in endpoint.client(attempts=8).get_paginator("describe_instances").paginate():
         seen += [i for r in page["Reservations"] for i in r["Instances"] if i["State"]["Name"] not in ("terminated", "shutting-down")]
     return seen
 
@@ -136,3 +136,150 @@ def test_other_ways_in(house, daemons):
         assert done.stdout.strip() == login, (pool, words, done)
         d.hearth("cancel", pool, check=True)
     agree(d, house)
+
+
+def ticks(seconds):
+    """How many looks so many seconds have room for."""
+    return int(seconds) + 1
+
+
+@pytest.mark.seconds(300)
+def test_a_burst_is_few_calls(endpoints, daemons):
+    """1,000 launches: RunInstances names 266 tokens at most, one look a second; of both together at most 1.2 times the least."""
+    e = endpoints(scenario="base: instant\ndelays:\n  launch: 4s\n", settings={"log_level": "debug"}).start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 1000, max: 1100}}"})
+    start = time.monotonic()
+    d.start()
+    d.fill(seconds=200)
+    took = time.monotonic() - start
+    made = calls(e)
+    least = 4 + ticks(took)
+    print(f"1000 machines in {took:.1f} s: {dict(made)}; the least {least}")
+    assert len(alive(e)) == 1000
+    assert made["DescribeImages"] == 1 and made["RunInstances"] + made["DescribeInstances"] <= 1.2 * least, made
+    assert set(made) <= {"RunInstances", "DescribeInstances", "DescribeImages", "DescribeVolumes", "DescribeNetworkInterfaces"}, made
+    agree(d, e)
+
+
+FAULTS = {
+    "throttled launches": "{fault: throttled, action: RunInstances, count: 3}",
+    "throttled looks": "{fault: throttled, action: DescribeInstances, probability: 0.3}",
+    "launches answered 503": "{fault: unavailable, action: RunInstances, count: 2}",
+    "launches answered 500": "{fault: internal, action: RunInstances, count: 2}",
+    "ends answered 500": "{fault: internal, action: TerminateInstances, count: 2}",
+    "a launch's reply is lost": "{fault: reply_lost, action: RunInstances, count: 2}",
+    "an end's reply is lost": "{fault: reply_lost, action: TerminateInstances, count: 2}",
+    "a look's reply is lost": "{fault: reply_lost, action: DescribeInstances, probability: 0.2}",
+    "invisible at first": "{fault: invisible, for: 4s}",
+    "old news": "{fault: stale, probability: 0.5, for: 3s}",
+    "no address at first": "{fault: address_missing, probability: 0.5, for: 3s}",
+    "dies while pending": "{fault: dies_pending, reason: Server.InternalError, count: 2}",
+    "volumes get stuck": "{fault: volume_stuck, count: 2, for: 5s}",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.seconds(120)
+def test_what_ec2_does_badly(endpoints, daemons, fault):
+    """Whatever goes wrong: the pool fills, a reservation comes and goes, nobody is told of throttling, and nothing is left."""
+    e = endpoints(scenario=f"base: instant\ndelays:\n  launch: 300ms\nseed: 3\nfaults:\n  - {FAULTS[fault]}\n",
+                  settings={"log_level": "debug"}).start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 3, max: 8}}"}).start()
+    d.fill(seconds=60)
+    r = d.reserve(name="mine").json
+    assert r["state"] == "active" or d.hearth("show", "mine", check=True), r
+    d.fill(seconds=60)
+    agree(d, e, 60)
+    d.hearth("cancel", "mine", check=True)
+    d.hearth("pool", "set", "default", "--running", "1", check=True)
+    wait_for(lambda: len(alive(e)) == 1, 60, message=lambda: str(alive(e)) + d.log_text())
+    agree(d, e, 60)
+    assert "RequestLimitExceeded" not in d.log_text()
+    tokens = [t["Value"] for i in alive(e) for t in i["Tags"] if t["Key"] == "hearth:owner"]
+    assert len(set(tokens)) == 1
+
+
+@pytest.mark.seconds(90)
+def test_no_capacity_goes_elsewhere(endpoints, daemons):
+    """What has none is asked for once; the other type serves."""
+    e = endpoints(scenario="base: instant\nfaults:\n  - {fault: capacity, type: t3.medium}\n", settings={"log_level": "debug"}).start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 8, instance_types: [t3.medium, m6i.large]}}",
+                        "none": f"{{provider: aws, image: debian, {FAKE}, running: 0, max: 2, instance_types: [t3.medium]}}"}).start()
+    d.fill(seconds=30)
+    assert {i["InstanceType"] for i in alive(e)} == {"m6i.large"}
+    failed = e.log_text().count("RunInstances: InsufficientInstanceCapacity")
+    assert failed == 1, e.log_text()
+    d.reserve(name="one")
+    d.fill(seconds=30)
+    assert e.log_text().count("RunInstances: InsufficientInstanceCapacity") == failed, "asked again though it was told"
+    d.reserve(pool="none")
+    wait_for(lambda: d.pool("none")["last_error"], 30, message=lambda: str(d.pool("none")))
+    assert "t3.medium" in d.pool("none")["last_error"] and "capacity" in d.pool("none")["last_error"]
+    agree(d, e)
+
+
+@pytest.mark.seconds(90)
+def test_interfaces_are_made_before_and_removed_after(endpoints, daemons):
+    e = endpoints().start()
+    subnet = e.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 8, interfaces: true, subnets: {subnet}}}"}).start()
+    d.fill(seconds=30)
+    made = e.ec2.describe_network_interfaces(Filters=[{"Name": "tag-key", "Values": ["hearth:owner"]}])["NetworkInterfaces"]
+    assert len(made) == 2 and all(n["Attachment"]["InstanceId"] for n in made)
+    d.hearth("pool", "set", "default", "--running", "0", check=True)
+    wait_for(lambda: e.ec2.describe_network_interfaces()["NetworkInterfaces"] == [], 30, message=d.log_text)
+    agree(d, e)
+
+
+@pytest.mark.seconds(90)
+def test_leftovers_are_found_and_repaired(endpoints, daemons):
+    """What bears our tag and is in no ledger: audit says so, and ends it when asked to."""
+    e = endpoints().start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 1, max: 8}}"}).start()
+    d.fill(seconds=30)
+    owner = [{"Key": "hearth:owner", "Value": next(t["Value"] for t in alive(e)[0]["Tags"] if t["Key"] == "hearth:owner")}]
+    zone = alive(e)[0]["Placement"]["AvailabilityZone"]
+    subnet = e.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    volume = e.ec2.create_volume(AvailabilityZone=zone, Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": owner}])["VolumeId"]
+    eni = e.ec2.create_network_interface(
+        SubnetId=subnet, TagSpecifications=[{"ResourceType": "network-interface", "Tags": owner}])["NetworkInterface"]["NetworkInterfaceId"]
+    ami = e.ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    stray = e.ec2.run_instances(ImageId=ami, InstanceType="t3.micro", MinCount=1, MaxCount=1, TagSpecifications=[
+        {"ResourceType": "instance", "Tags": owner}])["Instances"][0]["InstanceId"]
+    others = e.ec2.run_instances(ImageId=ami, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    found = json.loads(d.hearth("audit", "--json").stdout)
+    assert not found["ok"] and {i["provider_ref"] for i in found["provider_only"]} == {volume, eni, stray}, found
+    done = d.hearth("audit", "--repair", "--json")
+    assert done.returncode == 0, done
+    wait_for(lambda: {i["InstanceId"] for i in alive(e)} - {others} and stray not in {i["InstanceId"] for i in alive(e)}, 30,
+             message=lambda: str(alive(e)))
+    assert json.loads(d.hearth("audit", "--json", check=True).stdout)["ok"]
+    assert others in {i["InstanceId"] for i in alive(e)}, "it was nobody's of ours"
+    assert [v for v in e.ec2.describe_volumes()["Volumes"] if v["VolumeId"] == volume] == []
+    assert [n for n in e.ec2.describe_network_interfaces()["NetworkInterfaces"] if n["NetworkInterfaceId"] == eni] == []
+
+
+BAD = {
+    "nobody listens": ("http://127.0.0.1:9", {}, "127.0.0.1:9"),
+    "no keys": (None, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
+    "a wrong secret": (None, {"AWS_SECRET_ACCESS_KEY": "no"}, "AuthFailure"),
+    "an unknown image": (None, {}, "image 'ami-0123456789abcdef0'"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.seconds(60)
+def test_bad_input_is_one_line(endpoints, daemons, bad):
+    """The pool says why, once in a line with what to do, and backs off; hearthd goes on answering."""
+    e = endpoints().start()
+    url, env, want = BAD[bad]
+    image = "ami-0123456789abcdef0" if bad == "an unknown image" else "debian"
+    d = on(daemons, e, {"default": f"{{provider: aws, image: {image}, {FAKE}, running: 1, max: 8}}"})
+    d.env.update(env)
+    if url:
+        d.write_config(d.config.read_text().replace(e.url, url))
+    d.start()
+    wait_for(lambda: d.pool()["last_error"], 30, message=lambda: str(d.pool()) + d.log_text())
+    said = d.pool()["last_error"]
+    assert want in said and "\n" not in said, said
+    assert "secret" not in d.log_text().replace("AWS_SECRET_ACCESS_KEY", "").lower() or bad == "no keys"
