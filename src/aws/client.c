@@ -35,6 +35,14 @@ host_of(const char *authority, size_t n, bool tls)
 	return xstrndup(authority, n);
 }
 
+/* What no proxy of the environment could reach. */
+static bool
+is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
+	       (strncmp(host, "localhost", 9) == 0 && (!host[9] || host[9] == ':'));
+}
+
 static int
 take_endpoint(struct aws_client *c, const char *url, struct err *err)
 {
@@ -53,6 +61,7 @@ take_endpoint(struct aws_client *c, const char *url, struct err *err)
 	path = authority + n;
 	c->path = xstrdup(*path ? path : "/");
 	c->host = host_of(authority, n, tls);
+	c->loopback = is_loopback(c->host);
 	c->base = xstrndup(url, (size_t)(path - url));
 	c->url = xasprintf("%s%s", c->base, c->path);
 	return 0;

@@ -420,6 +420,7 @@ put_on_wire(struct aws_call *call, const struct headers *hs, const char *authori
 	    .body = call->body,
 	    .body_len = call->body_len,
 	    .timeout_ms = call->opt.timeout_ms,
+	    .no_proxy = call->c->loopback,
 	    .once = !call->opt.repeatable,
 	    .secret = true,
 	};

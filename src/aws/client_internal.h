@@ -36,7 +36,7 @@ struct aws_client {
 	struct credentials *credentials;
 	char *service, *region, *api_version; /* owned, as the rest */
 	char *url, *base, *host, *path;	      /* base: "https://host:port" */
-	bool own_endpoint;
+	bool own_endpoint, loopback;
 	double share, speed;
 	int attempts_max;
 	int64_t skew_ms; /* AWS's clock less ours */

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+PROXY = {}  # for awscall's environment
 TOKEN = "AQoDYXdzEPT//////////wEXAMPLE"
 
 
@@ -27,7 +29,7 @@ def awscall_path():
 
 def awscall(*args, keys=("AKIDEXAMPLE", SECRET, TOKEN), region="us-east-1", home="/nonexistent", timeout=60):
     """(exit status, stdout, stderr) of one call, with nothing of this host's own settings."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **PROXY}
     if keys:
         env |= {k: v for k, v in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), keys) if v}
     if region:
@@ -53,12 +55,12 @@ def endpoint():
     """endpoint(answer) serves answer(handler) to every POST, and returns its URL."""
     servers = []
 
-    def serve(answer):
+    def serve(answer, tls=None):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                serve.asked.append(self.rfile.read(int(self.headers["Content-Length"])))
                 answer(self)
 
             def log_message(self, *_):
@@ -66,11 +68,13 @@ def endpoint():
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        server.requests = 0
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"
 
+    serve.asked = []
     yield serve
     for server in servers:
         server.shutdown()
@@ -113,6 +117,24 @@ def test_nobody_there():
         s.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{s.getsockname()[1]}"
         one_line(awscall("--endpoint", url, "DescribeInstances"), "unavailable", url, "is it up?")
+
+
+def test_an_endpoint_of_this_host_needs_no_proxy(endpoint, monkeypatch):
+    monkeypatch.setitem(PROXY, "http_proxy", "http://127.0.0.1:1")
+    url = endpoint(say(200, "<R/>"))
+    assert awscall("--endpoint", url, "DescribeInstances")[0] == 0
+    one_line(awscall("--endpoint", "http://ec2.invalid", "DescribeInstances"), "unavailable", "127.0.0.1 port 1", "endpoint")
+
+
+def test_a_certificate_of_nobody(endpoint, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out",
+                    tmp_path / "cert"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    url = endpoint(say(200, "<R/>"), context).replace("http://", "https://")
+    one_line(awscall("--endpoint", url, "--once", "CreateImage"), "unavailable", "certificate", url)
+    assert endpoint.asked == []
 
 
 def test_wrong_credentials(endpoint):
