@@ -492,7 +492,9 @@ def check_form(service, body, faults):
     except UnicodeDecodeError:
         faults.append("the form is not ASCII: not percent-encoded")
         return None
-    pairs = urllib.parse.parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=100000)
+    pairs = urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=100000)
+    if text and not all("=" in part for part in text.split("&")):
+        faults.append("not a form: a part without '='")
     operation = dict(pairs).get("Action")
     if operation not in model(service).operation_names:
         faults.append(f"Action {operation!r} is none of {service}")
@@ -595,18 +597,21 @@ def check_request(headers, path, body):
 # ---- recordings ----
 
 def check_exchange(record):
-    """Faults of one recorded request and its reply. What is not of a service that we know is passed over, and so are
-    requests that a test has made badly on purpose, which have an error for a reply: only that is looked at."""
+    """Faults of one recorded request and its reply. A request counts if it is of our own client, or of AWS's and was
+    done; others are what tests make badly on purpose, and of these only the reply is looked at."""
     request, reply = record["request"], record["reply"]
-    body = base64.b64decode(request["body"])
-    service, operation, asked = check_request(request["headers"], request["path"], body)
-    ours = request["headers"].get("user-agent", "").startswith("hearth/")
-    if operation is None or service is None:
-        return [f"request: {f}" for f in asked] if ours else []
-    faults = [f"request: {f}" for f in asked] if ours or reply and reply["status"] < 300 else []
-    if reply is not None:
+    agent = request["headers"].get("user-agent", "")
+    path, _, query = request["path"].partition("?")
+    body = base64.b64decode(request["body"]) or (query.encode() if request["method"] == "GET" else b"")
+    service, operation, asked = check_request(request["headers"], path, body)
+    done = reply is not None and reply["status"] < 300
+    counts = agent.startswith("hearth/") or done and agent.startswith(("Boto", "aws-cli/"))
+    faults = [f"request: {f}" for f in asked] if counts else []
+    known = service in NAMESPACES or service == "ec2-instance-connect"
+    if reply is not None and request["method"] != "HEAD" and (known or not speaks_json(service, reply["headers"])):
         answered = base64.b64decode(reply["body"])
-        faults += [f"reply: {f}" for f in check_reply(service, operation, reply["status"], reply["headers"], answered)]
+        faults += [f"reply: {f}" for f in check_reply(service if known else "ec2", operation or "", reply["status"],
+                                                     reply["headers"], answered)]
     return [f"{service} {operation}: {f}" for f in faults]
 
 

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import pathlib
+import select
 import socket
 import sys
 import threading
@@ -142,7 +143,7 @@ class Recorder:
             with self.lock:
                 self.sockets.add(server)
             ins, outs = Stream(client), Stream(server)
-            while self.exchange(ins, outs):
+            while self.asked(ins, outs) and self.exchange(ins, outs):
                 pass
         except (Broken, OSError, ValueError):
             pass
@@ -151,6 +152,17 @@ class Recorder:
                 for s in filter(None, (client, server)):
                     self.sockets.discard(s)
                     s.close()
+
+    @staticmethod
+    def asked(ins, outs):
+        """Whether there is a next request. An endpoint that closes between two has closed for the client, too."""
+        if ins.buffer:
+            return True
+        poll = select.poll()
+        poll.register(ins.sock, select.POLLIN)
+        poll.register(outs.sock, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll()]
+        return ready == [ins.sock.fileno()]
 
     def exchange(self, ins, outs):
         """One request and its reply; whether the connection goes on."""

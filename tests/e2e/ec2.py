@@ -20,6 +20,7 @@ from hearth import program, wait_for
 
 KEY, SECRET = "AKIAEXAMPLE", "secret"
 REGION = "us-east-1"
+RECORD = os.environ.get("HEARTH_AWS_RECORD")  # a directory: what endpoints are asked and answer is kept there (aws_proxy.py)
 AWS_CLI = "/usr/bin/aws"  # Debian's, whatever else is on PATH
 
 
@@ -104,6 +105,12 @@ class Endpoint:
             scenario = self.dir / "scenario.yaml"
         self.settings.setdefault("scenario", scenario)
         self.write_config()
+        self.proxy = None
+        if RECORD:
+            from aws_proxy import Recorder
+
+            self.proxy = Recorder("127.0.0.1", self.port, RECORD)
+            self.port = self.proxy.port
 
     @property
     def url(self):
@@ -259,6 +266,8 @@ class Endpoint:
             if self.process is not None and self.process.poll() is None:
                 self.stop()
         finally:
+            if self.proxy is not None:
+                self.proxy.close()
             if self.machines == "local" and os.geteuid() == 0 and self.state.exists():
                 done = self.teardown()
             if self.own_directory:
