@@ -283,8 +283,10 @@ died(struct lmachine *m)
 static void
 on_ready(struct lmachine *m)
 {
+	if (m->state == LOCAL_FREEZING || m->state == LOCAL_THAWING)
+		m->was_up = true; /* it says so before the launcher does */
 	if (m->state != LOCAL_BOOTING)
-		return; /* of a connection to one that was frozen: it was told already */
+		return;
 	move(m, LOCAL_UP);
 	if (m->asked != ASKED_NOTHING && m->asked != ASKED_REBOOT) {
 		local_machine_soon(m);

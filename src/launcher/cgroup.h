@@ -21,7 +21,7 @@
 
 #include "base/err.h"
 
-#define CGROUP_NAME_MAX 32
+#define CGROUP_NAME_MAX 48
 
 enum cgroup_controller {
 	CGROUP_MEMORY,

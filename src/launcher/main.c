@@ -271,7 +271,7 @@ default_memory(void)
 }
 
 /* A group of our own among those of other daemons on this host, which may come and go: named after the
-   state directory. */
+   state directory, which two of them can have at the same inode of two file systems. */
 static int
 set_up_cgroups(struct launcher *l, bool make, struct err *err)
 {
@@ -280,7 +280,8 @@ set_up_cgroups(struct launcher *l, bool make, struct err *err)
 
 	if (fstat(l->state_fd, &st) < 0)
 		return err_errno(err, errno, "look at the state directory");
-	(void)snprintf(name, sizeof(name), "hearth-%llx", (unsigned long long)st.st_ino);
+	(void)snprintf(name, sizeof(name), "hearth-%llx-%llx",
+	    (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
 	if (make)
 		return cgroup_setup(name, &l->cgroups, err);
 	cgroup_find(name, &l->cgroups);

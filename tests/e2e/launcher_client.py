@@ -166,7 +166,7 @@ class Launcher:
         listener.listen(64)
         dead_end, self.lifeline = os.pipe()
         os.makedirs(self.state, mode=0o755, exist_ok=True)
-        self.cgroup = "hearth-%x" % os.stat(self.state).st_ino
+        self.cgroup = "hearth-%x-%x" % (os.stat(self.state).st_dev, os.stat(self.state).st_ino)
         args = [self.program, "--socket-fd", str(listener.fileno()), "--lifeline-fd", str(dead_end),
                 "--state", self.state, "--runtime", self.runtime, "--uid", "65534", "--gid", "65534",
                 "--config", self.config, "--image-builder", self.builder, "--uid-base", str(self.uid_base)]

@@ -112,7 +112,7 @@ class Lab(Daemon):
             pools=pools, settings=settings, image=image() if with_image else None, **kwargs)
         self.users = {}
         self.state.mkdir(mode=0o755)
-        self.cgroup = "hearth-%x" % self.state.stat().st_ino
+        self.cgroup = "hearth-%x-%x" % (self.state.stat().st_dev, self.state.stat().st_ino)
 
     def user(self, name="alice", uid=None, groups=()):
         if name not in self.users:
