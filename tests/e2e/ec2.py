@@ -110,11 +110,11 @@ class Endpoint:
             from aws_proxy import Recorder
 
             self.proxy = Recorder("127.0.0.1", self.port, RECORD)
-            self.port = self.proxy.port
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        """What clients are told; the tests' own bare requests go to `port`."""
+        return f"http://127.0.0.1:{self.proxy.port if self.proxy else self.port}"
 
     def write_config(self, text=None):
         if text is None:
@@ -219,7 +219,7 @@ class Endpoint:
         from botocore.credentials import Credentials
         from unittest import mock
 
-        request = AWSRequest(method, self.url + path, data=body, headers={
+        request = AWSRequest(method, f"http://127.0.0.1:{self.port}{path}", data=body, headers={
             "Content-Type": "application/x-www-form-urlencoded; charset=utf-8", **(headers or {})})
         now = at or datetime.datetime.utcnow()
         with mock.patch("botocore.auth.datetime") as clock:
@@ -251,6 +251,8 @@ class Endpoint:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        for c in self.clients.values():  # what they have kept open leads nowhere; a proxy would not tell them
+            c._endpoint.http_session.close()
 
     def teardown(self):
         """Ends every local machine and puts the host back."""
