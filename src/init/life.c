@@ -116,8 +116,10 @@ static void
 hang_up(int64_t now_ms)
 {
 	give_up_ms = now_ms + (instance_is() ? GRACE_INSTANCE_MS : GRACE_MS);
-	if (kill(-1, SIGHUP) < 0 && errno == ESRCH)
+	if (kill(-1, SIGHUP) < 0 && errno == ESRCH) {
 		life_all_gone();
+		return; /* what a reboot has started is not to be ended */
+	}
 	kill(-1, SIGTERM);
 	kill(-1, SIGCONT);
 }

@@ -203,7 +203,8 @@ def test_reboot_runs_no_user_data_again(lab):
     lab.ssh(ident, "cloud-init status --wait; sudo touch /run/before; echo kept >file")
     pid = lab.machine(ident)[1]
     lab.ec2.reboot_instances(InstanceIds=[ident])
-    wait_for(lambda: lab.ssh(ident, "test ! -e /run/before && cat file && sudo cat /root/runs", check=False).stdout == "kept\nran\n", 30, every=0.2)
+    wait_for(lambda: lab.ssh(ident, "test ! -e /run/before && cat file && sudo cat /root/runs", check=False).stdout == "kept\nran\n", 30, every=0.2,
+             message=lambda: lab.log_text()[-2000:] + lab.console(ident) + repr(lab.ssh(ident, "ls -la /run /run/before file; sudo cat /root/runs", check=False)))
     assert lab.machine(ident)[1] == pid and lab.state_of(ident) == "running"
     lab.ec2.terminate_instances(InstanceIds=[ident])
 

@@ -232,8 +232,13 @@ def test_reboots_in_place(instances):
     watch.close()
     assert i.launcher.list()[i.id].pid == pid
     assert i.ssh("sudo cat /root/runs; ls -d /run/mine 2>/dev/null; pgrep -x sleep; true") == "ran"
-    with i.control("reboot") as s:
+    watch = i.control("watch")
+    with i.control("reboot") as s:  # with nothing in it that could end
         assert s.recv(100) == b"ok"
+    heard = []
+    while heard[-1:] != [b"ready"] or b"rebooting" not in heard:
+        heard.append(watch.recv(4096))
+    watch.close()
 
 
 def test_frozen_keeps_memory_and_is_unreachable(instances):
