@@ -49,7 +49,8 @@ struct credentials_key {
 
 /* Valid during the call. ERR_NOT_FOUND: nobody has any, with a hint that says where to put them;
    ERR_NOT_PERMITTED: refused (a role, a file that all may read is not refused but warned of once);
-   ERR_UNAVAILABLE: its source does not answer, and there is no older key that is still good. */
+   ERR_UNAVAILABLE: its source does not answer, and there is no older key that is still good; ERR_INVALID: a file,
+   a profile or a source's reply makes no sense. May ask again; must not free the credentials. */
 typedef void (*credentials_fn)(
     void *arg, const struct credentials_key *key, const struct err *err);
 
