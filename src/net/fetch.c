@@ -26,8 +26,11 @@ struct fetcher {
 	uv_loop_t *uv;	   /* borrowed */
 	uv_timer_t timer;  /* libcurl's */
 	uv_timer_t refuse; /* tells of requests that never began */
+	struct list
+	    waiting; /* for a connection; libcurl's own queue is quadratic, and of 16 kB each */
 	struct list under_way;
 	struct list refused;
+	int n_under_way, connections_max;
 	bool closed;
 	int handles; /* still open */
 };
@@ -38,14 +41,15 @@ struct fetch {
 	CURL *easy;
 	bool added; /* to the multi handle */
 	struct curl_slist *headers;
-	char *request_body; /* owned */
+	char *method, *url, *request_body; /* owned */
 	size_t request_len;
 	char *body; /* owned */
 	size_t len, cap, max;
 	size_t header_bytes;
 	bool headers_whole;
 	bool too_large;
-	bool secret;
+	bool secret, no_proxy, once;
+	long connect_timeout_ms, timeout_ms;
 	struct err refusal;
 	char where[160]; /* "https://host:port", for messages */
 	char why[CURL_ERROR_SIZE];
@@ -81,9 +85,11 @@ static void
 leave(struct fetch *r)
 {
 	assert(!r->added || r->f->multi);
-	if (r->added)
-		curl_multi_remove_handle(r->f->multi, r->easy);
+	if (!r->added)
+		return;
+	curl_multi_remove_handle(r->f->multi, r->easy);
 	r->added = false;
+	r->f->n_under_way--;
 }
 
 static void
@@ -93,6 +99,10 @@ fetch_free(struct fetch *r)
 	leave(r);
 	curl_easy_cleanup(r->easy);
 	headers_free(r->headers);
+	free(r->method);
+	if (r->url)
+		explicit_bzero(r->url, strlen(r->url)); /* a query may hold a token */
+	free(r->url);
 	free_wiped(r->request_body, r->request_len, r->secret);
 	free_wiped(r->body, r->cap, r->secret);
 	free(r);
@@ -236,6 +246,8 @@ fail(struct fetch *r, CURLcode rc)
 	r->done(r->arg, NULL, was_sent(r), &err);
 }
 
+static void launch_all(struct fetcher *f);
+
 /* The callback may start and cancel others, and close the fetcher: that frees the multi handle at once, which
    a request must have left by then, and the fetcher itself later, from the loop. */
 static void
@@ -259,6 +271,8 @@ drain(struct fetcher *f)
 			fail(r, rc);
 		fetch_free(r);
 	}
+	if (!f->closed)
+		launch_all(f);
 }
 
 /* ---- libcurl's sockets and time, on libuv ---- */
@@ -373,12 +387,15 @@ fetcher_new(struct uv_loop_s *uv, int connections_max)
 	struct fetcher *f = xnew(struct fetcher);
 	long max = connections_max > 0 ? connections_max : CONNECTIONS_MAX;
 
+	f->connections_max = (int)max;
+
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
 	    !(f->multi = curl_multi_init())) {
 		log_error("libcurl cannot be started: out of memory?");
 		abort();
 	}
 	f->uv = uv;
+	list_init(&f->waiting);
 	list_init(&f->under_way);
 	list_init(&f->refused);
 	uv_timer_init(uv, &f->timer);
@@ -389,7 +406,6 @@ fetcher_new(struct uv_loop_s *uv, int connections_max)
 	curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f);
 	curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
 	curl_multi_setopt(f->multi, CURLMOPT_TIMERDATA, f);
-	curl_multi_setopt(f->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, max);
 	curl_multi_setopt(f->multi, CURLMOPT_MAXCONNECTS, max);
 	return f;
 }
@@ -425,6 +441,7 @@ fetcher_close(struct fetcher *f)
 	if (!f)
 		return;
 	f->closed = true;
+	cancel_all(&f->waiting);
 	cancel_all(&f->under_way);
 	cancel_all(&f->refused);
 	curl_multi_cleanup(f->multi);
@@ -505,31 +522,21 @@ add_headers(struct fetch *r, const struct fetch_request *req, struct err *err)
 }
 
 static void
-set_body(struct fetch *r, const struct fetch_request *req)
+set_body(struct fetch *r)
 {
-	r->request_len = req->body ? req->body_len : 0;
-	r->request_body = xmalloc(r->request_len + 1);
-	if (r->request_len)
-		memcpy(r->request_body, req->body, r->request_len);
 	curl_easy_setopt(
 	    r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->request_len);
 	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->request_body);
-	curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, req->method);
-}
-
-static long
-or_default(int value, long otherwise)
-{
-	return value > 0 ? value : otherwise;
+	curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, r->method);
 }
 
 static void
-set_options(struct fetch *r, const struct fetch_request *req)
+set_options(struct fetch *r)
 {
 	CURL *e = r->easy;
 
 	curl_easy_setopt(e, CURLOPT_PRIVATE, r);
-	curl_easy_setopt(e, CURLOPT_URL, req->url);
+	curl_easy_setopt(e, CURLOPT_URL, r->url);
 	curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* it may have been signed */
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
@@ -539,39 +546,81 @@ set_options(struct fetch *r, const struct fetch_request *req)
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	/* a name that is being looked up is not waited for when its request ends */
 	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
-	    or_default(req->connect_timeout_ms, CONNECT_TIMEOUT_MS));
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, or_default(req->timeout_ms, TIMEOUT_MS));
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, r->connect_timeout_ms);
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, r->timeout_ms);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, r);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, r);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, r->why);
-	if (req->no_proxy)
+	if (r->no_proxy)
 		curl_easy_setopt(e, CURLOPT_PROXY, "");
-	if (req->once)
+	if (r->once)
 		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-	if (strcmp(req->method, "GET") != 0)
-		set_body(r, req);
+	if (strcmp(r->method, "GET") != 0)
+		set_body(r);
 }
 
-static int
-begin(struct fetch *r, const struct fetch_request *req, struct err *err)
+static long
+or_default(int value, long otherwise)
+{
+	return value > 0 ? value : otherwise;
+}
+
+static void
+copy_request(struct fetch *r, const struct fetch_request *req)
+{
+	r->secret = req->secret;
+	r->no_proxy = req->no_proxy;
+	r->once = req->once;
+	r->max = req->reply_max ? req->reply_max : REPLY_MAX;
+	r->connect_timeout_ms = or_default(req->connect_timeout_ms, CONNECT_TIMEOUT_MS);
+	r->timeout_ms = or_default(req->timeout_ms, TIMEOUT_MS);
+	r->method = xstrdup(req->method);
+	r->url = xstrdup(req->url);
+	r->request_len = req->body ? req->body_len : 0;
+	r->request_body = xmalloc(r->request_len + 1);
+	if (r->request_len)
+		memcpy(r->request_body, req->body, r->request_len);
+}
+
+static void
+refuse(struct fetch *r)
+{
+	list_push_back(&r->f->refused, &r->link);
+	uv_timer_start(&r->f->refuse, on_refused, 0, 0);
+}
+
+static void
+launch(struct fetch *r)
 {
 	CURLMcode rc;
 
-	if (check_url(r, req->url, err) < 0 || add_headers(r, req, err) < 0)
-		return -1;
 	r->easy = curl_easy_init();
 	if (!r->easy)
 		abort();
-	set_options(r, req);
+	set_options(r);
 	rc = curl_multi_add_handle(r->f->multi, r->easy);
-	r->added = rc == CURLM_OK;
-	if (!r->added)
-		return err_set(
-		    err, ERR_INTERNAL, "%s: %s", r->where, curl_multi_strerror(rc));
-	return 0;
+	if (rc != CURLM_OK) {
+		err_set(&r->refusal, ERR_INTERNAL, "%s: %s", r->where,
+		    curl_multi_strerror(rc));
+		refuse(r);
+		return;
+	}
+	r->added = true;
+	r->f->n_under_way++;
+	list_push_back(&r->f->under_way, &r->link);
+}
+
+static void
+launch_all(struct fetcher *f)
+{
+	while (f->n_under_way < f->connections_max && !list_empty(&f->waiting)) {
+		struct fetch *r = list_entry(f->waiting.next, struct fetch, link);
+
+		list_remove(&r->link);
+		launch(r);
+	}
 }
 
 struct fetch *
@@ -583,20 +632,24 @@ fetch_start(struct fetcher *f, const struct fetch_request *req, fetch_fn done, v
 	r->f = f;
 	r->done = done;
 	r->arg = arg;
-	r->secret = req->secret;
-	r->max = req->reply_max ? req->reply_max : REPLY_MAX;
 	list_init(&r->link);
-	if (begin(r, req, &r->refusal) == 0) {
-		list_push_back(&f->under_way, &r->link);
-	} else {
-		list_push_back(&f->refused, &r->link);
-		uv_timer_start(&f->refuse, on_refused, 0, 0);
+	copy_request(r, req);
+	if (check_url(r, req->url, &r->refusal) < 0 ||
+	    add_headers(r, req, &r->refusal) < 0) {
+		refuse(r);
+		return r;
 	}
+	list_push_back(&f->waiting, &r->link);
+	launch_all(f);
 	return r;
 }
 
 void
 fetch_cancel(struct fetch *r)
 {
+	struct fetcher *f = r->f;
+
 	fetch_free(r);
+	if (!f->closed)
+		launch_all(f);
 }

@@ -328,6 +328,34 @@ test_cancel_does_not_wait_for_dns(void **state)
 	sem_post(&resolver_may_go);
 }
 
+/* Four connections hang; the fifth request waits until one of them is given up. */
+static void
+test_waiting_for_a_connection(void **state)
+{
+	struct fetch *hanging[4], *given_up;
+
+	for (int i = 0; i < 4; i++)
+		script_server_add_raw(server, "", SCRIPT_HANG);
+	script_server_add(server, 200, "", "x");
+	for (int i = 0; i < 4; i++) {
+		begin(&(struct fetch_request){0});
+		hanging[i] = last;
+	}
+	while (script_server_requests(server) < 4)
+		uv_run(&uv, UV_RUN_ONCE);
+	begin(&(struct fetch_request){0});
+	given_up = last;
+	begin(&(struct fetch_request){0});
+	uv_run(&uv, UV_RUN_NOWAIT);
+	assert_int_equal(script_server_requests(server), 4);
+	fetch_cancel(given_up);
+	fetch_cancel(hanging[2]);
+	while (got.times == 0)
+		uv_run(&uv, UV_RUN_ONCE);
+	assert_int_equal(got.status, 200);
+	assert_int_equal(script_server_requests(server), 5);
+}
+
 static void
 on_close_it(void *arg, const struct fetch_reply *reply, bool sent, const struct err *err)
 {
@@ -407,6 +435,7 @@ main(void)
 	    TEST(test_requests_that_are_wrong),
 	    TEST(test_cancel),
 	    TEST(test_cancel_does_not_wait_for_dns),
+	    TEST(test_waiting_for_a_connection),
 	    TEST(test_close_from_within),
 	    TEST(test_many_at_a_time),
 	};
