@@ -283,3 +283,38 @@ def test_bad_input_is_one_line(endpoints, daemons, bad):
     said = d.pool()["last_error"]
     assert want in said and "\n" not in said, said
     assert "secret" not in d.log_text().replace("AWS_SECRET_ACCESS_KEY", "").lower() or bad == "no keys"
+
+
+@pytest.mark.root
+@pytest.mark.seconds(200)
+def test_idle_is_without_sessions(house, daemons):
+    """A reservation that ends when it is idle stays while somebody is logged in, and ends after."""
+    d = on(daemons, house, {"default": "{provider: aws, image: debian, running: 1, max: 6}"}).start()
+    d.fill(seconds=60)
+    d.hearth("reserve", "--name", "mine", "--idle", "20s", check=True)
+    words = shlex.split(json.loads(d.hearth("show", "mine", "--json", check=True).stdout)["ssh_command"])
+    inside = subprocess.Popen([*words, "echo in; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert inside.stdout.readline() == "in\n"
+        time.sleep(45)
+        assert json.loads(d.hearth("show", "mine", "--json", check=True).stdout)["state"] == "active"
+    finally:
+        inside.communicate("\n", timeout=30)
+    wait_for(lambda: json.loads(d.hearth("show", "mine", "--json", check=True).stdout)["state"] == "ended", 90, message=d.log_text)
+    agree(d, house)
+
+
+@pytest.mark.seconds(90)
+def test_events_are_a_hint(endpoints, daemons):
+    """What the queue tells is taken from it, and makes for a look; a queue that is not there is one line."""
+    e = endpoints(settings={"log_level": "debug", "events_queue": "changes"}).start()
+    queue = e.client("sqs").get_queue_url(QueueName="changes")["QueueUrl"]
+    pools = {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 8}}"}
+    d = on(daemons, e, pools, provider=f'speed: 0, events_queue: "{queue}"').start()
+    d.fill(seconds=30)
+    wait_for(lambda: calls(e)["DeleteMessage"] >= 2, 30, message=e.log_text)
+    assert re.search(r"DeleteMessage: done\n(?:.*\n)*?.*DescribeInstances: done", e.log_text())
+    other = on(daemons, e, pools, provider=f'speed: 0, events_queue: "{queue}-not"').start()
+    other.fill(seconds=30)
+    said = [line for line in other.log_text().splitlines() if "events" in line]
+    assert len(said) == 1 and "going on without" in said[0], said

@@ -41,6 +41,7 @@ ec2_access_reset(struct ec2_machine *m)
 	m->probe = NULL;
 	m->job = NULL;
 	timer_off(&m->pause);
+	ec2_sessions_forget(m);
 	m->way = WAY_NONE;
 }
 
@@ -151,6 +152,12 @@ command_for(const struct ec2_machine *m, bool first, const char *command)
 	    .key_types = first ? KEY_TYPE : CERT_TYPE,
 	    .command = command,
 	};
+}
+
+struct ssh_command
+ec2_command_for(const struct ec2_machine *m, const char *command)
+{
+	return command_for(m, false, command);
 }
 
 static void
@@ -269,12 +276,15 @@ static void
 deadline_set(void *arg, int exit_code, const char *output, const struct err *why)
 {
 	struct ec2_answer *a = arg;
+	struct ec2_machine *m = map_get(&a->e->refs, a->ref);
 	struct err err = *why;
 
 	a->job = NULL;
 	if (err.code == ERR_NONE && exit_code != 0)
 		err_set(&err, ERR_INTERNAL, "hearth-deadline exited %d: %.200s",
 		    exit_code, output);
+	if (m && enterable(m))
+		ec2_sessions_watch(m);
 	ec2_answer_give(a, NULL, &err);
 }
 
@@ -321,6 +331,7 @@ ec2_deadline(struct provider *p, const char *token, const char *ref, int64_t sec
 	c.input = script.data;
 	c.input_len = script.len;
 	c.timeout_ms = DEADLINE_MS;
+	memcpy(a->ref, m->ref, sizeof(a->ref));
 	a->job = ssh_run(e->ssh, &c, deadline_set, a);
 }
 

@@ -14,6 +14,7 @@
  *   leftover.c volumes and interfaces that nothing uses any more
  *   images.c   names to image ids
  *   connect.c  EC2 Instance Connect
+ *   sessions.c who is logged in
  *   events.c   state-change events, as a hint
  */
 
@@ -190,6 +191,10 @@ struct ec2_machine {
 	struct ssh_job *job;
 	char mark[32]; /* what its sshd is to say */
 	struct timer pause;
+	bool watched; /* its sessions are counted */
+	int sessions; /* -1: not known */
+	struct timer count_again;
+	struct ssh_job *count_job;
 	struct timer end_at; /* readiness `running`: nobody inside keeps the deadline */
 
 	struct list launches; /* answers, as the next three */
@@ -239,7 +244,7 @@ struct ec2 {
 	bool events_failed;
 	bool sweeping;
 	uint64_t sweep;
-	int n_probing;
+	int n_probing, n_watched;
 };
 
 static inline struct ec2 *
@@ -330,6 +335,15 @@ void ec2_authorize(struct provider *p, const char *token, const char *ref,
 
 /* Has EC2 Instance Connect let these public keys in for its minute (connect.c); one call for each. */
 void ec2_connect_keys(struct ec2_machine *m, const char *keys, struct ec2_answer *a);
+
+struct ssh_command;
+struct ssh_command ec2_command_for(const struct ec2_machine *m, const char *command);
+
+/* ---- sessions.c ---- */
+
+/* From now on, until the machine is no longer reached. */
+void ec2_sessions_watch(struct ec2_machine *m);
+void ec2_sessions_forget(struct ec2_machine *m);
 
 /* ---- change.c ---- */
 

@@ -36,6 +36,7 @@ ec2_machine_new(struct ec2 *e, const char *token)
 
 	m->e = e;
 	m->state = EC2_UNKNOWN;
+	m->sessions = -1;
 	m->born_ms = m->moved_ms = clock_now_ms(e->env.clock);
 	(void)snprintf(m->token, sizeof(m->token), "%s", token ? token : "");
 	list_init(&m->in_gather);
@@ -136,7 +137,7 @@ ec2_machine_look(const struct ec2_machine *m)
 								      : SIGHTING_STARTING,
 	    .address = m->address[0] ? m->address : NULL,
 	    .port = EC2_PORT,
-	    .sessions = -1,
+	    .sessions = m->sessions,
 	    .error = dead ? m->why : NULL,
 	    .resolution_ms = m->state == EC2_RUNNING && m->way == WAY_READY &&
 				     m->opt.readiness == EC2_READY_SSH
