@@ -174,6 +174,35 @@ def test_a_change_of_sshd_holds_from_the_next_connection(instances):
     assert wrong.returncode == 1 and "configuration is wrong" in wrong.stderr
 
 
+UNIT = """[Unit]
+Description=counts
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo "$WHO by $(id -un)" >>/var/tmp/boots'
+Environment=WHO=unit
+User=ec2-user
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_units_that_somebody_wrote_run_at_each_boot(instances):
+    """As far as set-up scripts need it; hearth's own user data sets its deadline so."""
+    i = instances(1)
+    i.ssh(f"sudo tee /etc/systemd/system/counts.service <<'END'\n{UNIT}\nEND\n" "test -d /run/systemd/system && sudo systemctl daemon-reload")
+    i.ssh("sudo systemctl enable --now counts.service && systemctl is-enabled counts")
+    assert i.ssh("cat /var/tmp/boots") == "unit by ec2-user"
+    i.ssh("printf '[Service]\\nExecStart=/bin/sleep 4713\\n' | sudo tee /etc/systemd/system/stays.service; sudo systemctl start stays")
+    assert i.ssh("systemctl is-active stays; pgrep -x sleep >/dev/null && echo there").split() == ["active", "there"]
+    assert i.ssh("sudo systemctl stop stays; systemctl is-active stays; pgrep -x sleep; true") == "inactive"
+    i.close_metadata()
+    assert i.ask(lc.STOP).error == lc.OK
+    i.start(needs_disk=1)
+    assert i.ssh("cloud-init status --wait >/dev/null; cat /var/tmp/boots").split("\n") == ["unit by ec2-user"] * 2
+    missing = i.ssh("sudo systemctl start nonsense", check=False)
+    assert (missing.returncode, missing.stderr) == (5, "Failed to start nonsense.service: Unit nonsense.service not found.\n")
+
+
 def test_stop_keeps_the_disk_and_the_address(launcher, instances):
     i = instances(1, user_data="#!/bin/sh\necho ran >>/root/runs\n")
     key = i.ssh("echo kept >file; cat /etc/ssh/ssh_host_ed25519_key.pub")
