@@ -8,6 +8,7 @@
 #include "ec2/instance_xml.h"
 #include "ec2/request.h"
 #include "ec2/run.h"
+#include "ec2/template.h"
 #include "ec2/throttle.h"
 
 /* All that one token made: what of it still is. */
@@ -59,10 +60,12 @@ write_new(struct request *q, const struct reservation *res)
 static void
 run_instances(struct request *q)
 {
-	const struct token *again = idempotent_find(q);
+	const struct token *again;
 	const struct reservation *res;
 	struct run r;
 
+	template_apply(q);
+	again = idempotent_find(q);
 	run_read(q, &r);
 	if (request_ready(q)) {
 		if (again) {

@@ -28,6 +28,7 @@ static const struct action_table families[] = {
     {SERVICE_EC2, network_actions},
     {SERVICE_EC2, rule_actions},
     {SERVICE_EC2, snapshot_actions},
+    {SERVICE_EC2, template_actions},
     {SERVICE_EC2, type_actions},
     {SERVICE_EC2, volume_actions},
     {SERVICE_EC2, zone_actions},

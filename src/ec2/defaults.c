@@ -85,16 +85,29 @@ image_id(const struct region *r, const char *name, char ret[32])
 	(void)snprintf(ret, 32, "ami-0%016llx", (unsigned long long)h);
 }
 
+/* AWS shows this volume for those of its own. */
+static void
+make_snapshot(struct image *m)
+{
+	struct snapshot *s = object_new(m->o.region, &kind_snapshot, NULL);
+
+	s->volume = xstrdup("vol-ffffffff");
+	s->owner = xstrdup(m->owner);
+	s->owner_alias = xstrdup_null(m->owner_alias);
+	s->description = xstrdup(m->description);
+	s->size_gib = m->root_gib;
+	m->snapshot = xstrdup(s->o.id);
+}
+
 static void
 make_images(struct region *r)
 {
 	for (size_t i = 0; i < sizeof(catalogue) / sizeof(catalogue[0]); i++) {
 		struct image *m;
-		char id[32], snapshot[32];
+		char id[32];
 
 		image_id(r, catalogue[i].name, id);
 		m = object_new(r, &kind_image, id);
-		world_new_id(r, "snap-", snapshot);
 		m->name = xstrdup(catalogue[i].name);
 		m->description = xstrdup(catalogue[i].description);
 		m->state = xstrdup("available");
@@ -105,8 +118,8 @@ make_images(struct region *r)
 		m->root_device = xstrdup(catalogue[i].root);
 		m->creation_date = xstrdup(catalogue[i].date);
 		m->root_gib = catalogue[i].gib;
-		m->snapshot = xstrdup(snapshot);
 		m->is_public = true;
+		make_snapshot(m);
 	}
 }
 

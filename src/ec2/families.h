@@ -26,5 +26,6 @@ extern const struct action volume_actions[];
 extern const struct action zone_actions[];
 extern const struct action eic_actions[];
 extern const struct action sqs_actions[];
+extern const struct action template_actions[];
 
 #endif

@@ -5,6 +5,7 @@
 #include "ec2/queue.h"
 #include "ec2/resource.h"
 #include "ec2/spot.h"
+#include "ec2/template.h"
 
 /* What stands on others comes after them: they are linked up in this order. */
 const struct kind *const kinds[] = {
@@ -26,5 +27,7 @@ const struct kind *const kinds[] = {
     &kind_address,
     &kind_queue,
     &kind_message,
+    &kind_template,
+    &kind_template_version,
     NULL,
 };

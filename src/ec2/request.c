@@ -68,6 +68,7 @@ request_fini(struct request *q)
 {
 	free(q->params);
 	free(q->text);
+	free(q->added);
 	reply_fini(&q->reply);
 }
 
@@ -97,6 +98,30 @@ request_decode(struct request *q, const char *body, size_t n)
 			    "The parameter %.100s is given more than once",
 			    q->params[i].name);
 	return 0;
+}
+
+void
+request_add(struct request *q, char *const *entries, int n)
+{
+	struct buf text = BUF_INIT(0);
+	char *at;
+
+	for (int i = 0; i < n; i++)
+		buf_add(&text, entries[i], strlen(entries[i]) + 1);
+	free(q->added);
+	at = q->added = buf_take(&text);
+	q->params =
+	    xrealloc(q->params, (size_t)(q->n_params + n + 1) * sizeof(*q->params));
+	for (int i = 0; i < n; i++) {
+		struct param *p = &q->params[q->n_params++];
+		size_t len = strlen(at);
+		char *sign = strchr(at, '=');
+
+		*sign = '\0';
+		*p = (struct param){.name = at, .value = sign + 1};
+		at += len + 1;
+	}
+	qsort(q->params, (size_t)q->n_params, sizeof(*q->params), by_name);
 }
 
 /* The first whose name is not before `name`. */

@@ -49,6 +49,7 @@ struct request {
 	struct param *params; /* owned; sorted by name */
 	int n_params;
 	char *text;	  /* owned: what params point into */
+	char *added;	  /* owned: what request_add() has put in */
 	const char *json; /* body of a JSON protocol; NULL in a form's */
 
 	/* The first failure; code "" while there is none. */
@@ -66,6 +67,9 @@ struct request {
    or a bound was passed. Names are unique: InvalidParameterCombination else. */
 int request_decode(struct request *q, const char *body, size_t n);
 void request_fini(struct request *q);
+
+/* More parameters, "NAME=VALUE" each, as if the caller had given them. Once, before anything is read. */
+void request_add(struct request *q, char *const *entries, int n);
 
 /* ---- failing ---- */
 

@@ -228,6 +228,10 @@ def test_rules_of_a_group(endpoint):
     assert refused(c.authorize_security_group_ingress, GroupId=g, IpPermissions=[rule()]) == "InvalidPermission.Duplicate"
     assert refused(c.authorize_security_group_ingress, GroupId=g, IpPermissions=[rule(23), rule()]) == "InvalidPermission.Duplicate"
     assert 23 not in {p["FromPort"] for p in permissions(c, g)}, "all of a call or nothing"
+    c.authorize_security_group_ingress(GroupId=g, IpPermissions=[rule(cidr="192.0.2.1/32")])
+    [ssh] = [p for p in permissions(c, g) if p["FromPort"] == 22]
+    assert [r["CidrIp"] for r in ssh["IpRanges"]] == ["0.0.0.0/0", "192.0.2.1/32"], "rules of the same ports are one item"
+    c.revoke_security_group_ingress(GroupId=g, IpPermissions=[rule(cidr="192.0.2.1/32")])
     c.authorize_security_group_egress(GroupId=g, IpPermissions=[rule()])
     assert len(permissions(c, g, egress=True)) == 2
     found = c.describe_security_group_rules(Filters=filters(group_id=g))["SecurityGroupRules"]
@@ -414,6 +418,12 @@ def test_elastic_addresses(endpoint):
     c.disassociate_address(AssociationId=second)
     assert one(c, b)["PublicIpAddress"] not in (ip, None)
     c.associate_address(InstanceId=b, AllocationId=allocation)
+    other = c.allocate_address(Domain="vpc")
+    c.associate_address(InstanceId=b, AllocationId=other["AllocationId"])
+    assert one(c, b)["PublicIpAddress"] == other["PublicIp"]
+    c.release_address(AllocationId=c.allocate_address(Domain="vpc")["AllocationId"])
+    assert "AssociationId" not in c.describe_addresses(AllocationIds=[allocation])["Addresses"][0], "an interface bears one"
+    c.associate_address(InstanceId=b, AllocationId=allocation)
     terminate(c, b)
     [seen] = c.describe_addresses(AllocationIds=[allocation])["Addresses"]
     assert "AssociationId" not in seen and "InstanceId" not in seen
@@ -506,12 +516,20 @@ def test_attaching(endpoint):
 
 def test_an_instance_takes_so_many_volumes(endpoint):
     c = endpoint.ec2
-    i = run(c)
+    i = run(c, InstanceType="t3.small")
     zone = zone_of(c, i)
+    second = c.create_network_interface(SubnetId=one(c, i)["SubnetId"])["NetworkInterface"]["NetworkInterfaceId"]
     names = [f"/dev/sd{x}" for x in "bcdefghijklmnopqrstuvwxyz"] + [f"/dev/xvdb{x}" for x in "abcdef"]
-    for device in names[:26]:  # a t3.micro takes 28 with its interface and its root
+    for device in names[:25]:
         c.attach_volume(VolumeId=volume(c, zone), InstanceId=i, Device=device)
-    assert refused(c.attach_volume, VolumeId=volume(c, zone), InstanceId=i, Device=names[26]) == "AttachmentLimitExceeded"
+    c.attach_network_interface(NetworkInterfaceId=second, InstanceId=i, DeviceIndex=1)
+    assert refused(c.attach_volume, VolumeId=volume(c, zone), InstanceId=i, Device=names[25]) == (
+        "AttachmentLimitExceeded"), "a t3 takes 28: here two interfaces, the root, and 25"
+    j = run(c, InstanceType="m7i.large")
+    for device in names:
+        c.attach_volume(VolumeId=volume(c, zone_of(c, j)), InstanceId=j, Device=device)
+    assert refused(c.attach_volume, VolumeId=volume(c, zone_of(c, j)), InstanceId=j, Device="/dev/xvdcc") == (
+        "AttachmentLimitExceeded"), "an m7i takes 32, whatever its interfaces"
 
 
 def test_volumes_take_their_time(endpoints):
@@ -552,7 +570,7 @@ def test_volumes_take_their_time(endpoints):
 def test_a_stuck_volume(endpoints):
     """Stays where it is for ever; a detach by force ends it. Others are not struck."""
     e = endpoints(scenario="faults:\n  - {fault: volume_stuck, action: CreateVolume, count: 1}\n"
-                           "  - {fault: volume_stuck, action: DetachVolume, count: 1}\n").start()
+                           "  - {fault: volume_stuck, action: DetachVolume, count: 2}\n").start()
     c = e.ec2
     i = run(c)
     zone = zone_of(c, i)
@@ -665,6 +683,10 @@ def test_images_of_instances(endpoint):
     for bad in ("ab", "x" * 129, "semi;colon"):
         assert refused(c.create_image, InstanceId=i, Name=bad) == "InvalidAMIName.Malformed", bad
     assert refused(c.create_image, InstanceId="i-" + NOWHERE, Name="other") == "InvalidInstanceID.NotFound"
+    [amazon] = {d["Ebs"]["SnapshotId"] for d in c.describe_images(ImageIds=[ami(c)])["Images"][0]["BlockDeviceMappings"]}
+    assert c.describe_snapshots(SnapshotIds=[amazon], OwnerIds=["amazon"])["Snapshots"][0]["OwnerId"] == "137112412989"
+    assert describe_volume(c, volume(c, SnapshotId=amazon, Size=9))["SnapshotId"] == amazon
+    assert refused(c.delete_snapshot, SnapshotId=amazon) == "UnauthorizedOperation"
     again = run(c, ImageId=made)
     c.modify_image_attribute(ImageId=made, LaunchPermission={"Add": [{"Group": "all"}]})
     assert c.describe_image_attribute(ImageId=made, Attribute="launchPermission")["LaunchPermissions"] == [{"Group": "all"}]
@@ -690,6 +712,58 @@ def test_an_image_takes_its_time_and_outlives_a_crash(endpoints):
     e.start()
     c.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig=QUICK)
     run(c, ImageId=made)
+
+
+# --- launch templates
+
+
+def test_launch_templates(endpoint):
+    c = endpoint.ec2
+    g = c.create_security_group(GroupName="g", Description="d")["GroupId"]
+    data = {"ImageId": ami(c), "InstanceType": "t3.small", "MetadataOptions": {"HttpTokens": "required"},
+            "UserData": base64.b64encode(b"#!/bin/sh\n").decode(),
+            "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 3, "DeleteOnTermination": True}}],
+            "NetworkInterfaces": [{"DeviceIndex": 0, "Groups": [g], "AssociatePublicIpAddress": False}],
+            "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "1=2"}]}]}
+    made = c.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data, ClientToken="once")["LaunchTemplate"]
+    t = made["LaunchTemplateId"]
+    assert (made["DefaultVersionNumber"], made["LatestVersionNumber"]) == (1, 1)
+    assert c.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data, ClientToken="once")["LaunchTemplate"] == made
+    [v] = c.describe_launch_template_versions(LaunchTemplateId=t)["LaunchTemplateVersions"]
+    assert v["LaunchTemplateData"] == data and v["DefaultVersion"]
+    i = one(c, run_template(c, LaunchTemplateName="web"))
+    assert i["InstanceType"] == "t3.small" and i["MetadataOptions"]["HttpTokens"] == "required" and "PublicIpAddress" not in i
+    assert [x["GroupId"] for x in i["SecurityGroups"]] == [g] and {"Key": "a", "Value": "1=2"} in i["Tags"]
+    assert "/dev/sdf" in {m["DeviceName"] for m in i["BlockDeviceMappings"]}
+    second = c.create_launch_template_version(LaunchTemplateId=t, SourceVersion="1", LaunchTemplateData={"InstanceType": "m5.large"})
+    assert second["LaunchTemplateVersion"]["VersionNumber"] == 2
+    assert second["LaunchTemplateVersion"]["LaunchTemplateData"] == {**data, "InstanceType": "m5.large"}
+    types = [one(c, run_template(c, LaunchTemplateId=t, **v))["InstanceType"]
+             for v in ({}, {"Version": "2"}, {"Version": "$Latest"}, {"Version": "$Default"})]
+    assert types == ["t3.small", "m5.large", "m5.large", "t3.small"]
+    over = c.run_instances(LaunchTemplate={"LaunchTemplateId": t}, InstanceType="t3.nano", MinCount=1, MaxCount=1)["Instances"][0]
+    assert over["InstanceType"] == "t3.nano" and over["ImageId"] == data["ImageId"], "what the call says goes first"
+    assert c.modify_launch_template(LaunchTemplateId=t, DefaultVersion="2")["LaunchTemplate"]["DefaultVersionNumber"] == 2
+    assert one(c, run_template(c, LaunchTemplateId=t))["InstanceType"] == "m5.large"
+    for how, want in (({"LaunchTemplateId": "lt-" + NOWHERE}, "InvalidLaunchTemplateId.NotFound"),
+                      ({"LaunchTemplateName": "nobody"}, "InvalidLaunchTemplateName.NotFoundException"),
+                      ({"LaunchTemplateId": t, "Version": "9"}, "InvalidLaunchTemplateId.VersionNotFound"),
+                      ({"LaunchTemplateId": t, "LaunchTemplateName": "web"}, "InvalidParameterCombination")):
+        assert refused(c.run_instances, LaunchTemplate=how, MinCount=1, MaxCount=1) == want, how
+    assert refused(c.create_launch_template, LaunchTemplateName="web", LaunchTemplateData=data) == (
+        "InvalidLaunchTemplateName.AlreadyExistsException")
+    assert refused(c.create_launch_template, LaunchTemplateName="w b", LaunchTemplateData=data) == (
+        "InvalidLaunchTemplateName.MalformedException")
+    assert [x["LaunchTemplateName"] for x in c.describe_launch_templates()["LaunchTemplates"]] == ["web"]
+    c.delete_launch_template(LaunchTemplateName="web")
+    assert not c.describe_launch_templates()["LaunchTemplates"]
+    assert refused(c.describe_launch_template_versions, LaunchTemplateId=t) == "InvalidLaunchTemplateId.NotFound"
+
+
+def run_template(c, **template):
+    i = c.run_instances(LaunchTemplate=template, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    c.get_waiter("instance_running").wait(InstanceIds=[i], WaiterConfig=QUICK)
+    return i
 
 
 # --- tags on all of them
@@ -774,7 +848,8 @@ def test_all_of_it_outlives_kill_9(endpoints):
     e.kill()
     e.start()
     assert all_of_it() == before
-    assert c.allocate_address()["PublicIp"] != before[5]["Addresses"][0]["PublicIp"]
+    more = [c.allocate_address()["PublicIp"] for _ in range(4)]
+    assert len({*more, before[5]["Addresses"][0]["PublicIp"]}) == 5, "nobody else gets an address that is taken"
 
 
 # --- EC2 Instance Connect
