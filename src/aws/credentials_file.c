@@ -352,7 +352,7 @@ credentials_file_read(const char *path, enum credentials_file_kind kind,
     struct credentials_file **ret, struct err *err)
 {
 	AUTO_CLOSE int fd = -1;
-	struct stat st;
+	struct stat st = {0};
 	size_t n = CREDENTIALS_FILE_MAX + 1;
 	char *data;
 	int r;

@@ -151,13 +151,10 @@ static char *
 service_key(const char *prefix, const char *service, bool upper)
 {
 	char *s = xasprintf("%s%s", prefix, service);
+	int (*to)(int) = upper ? toupper : tolower;
 
-	for (char *c = s + strlen(prefix); *c; c++) {
-		if (*c == '-' || *c == ' ')
-			*c = '_';
-		*c = (char)(upper ? toupper((unsigned char)*c)
-				  : tolower((unsigned char)*c));
-	}
+	for (char *c = s + strlen(prefix); *c; c++)
+		*c = *c == '-' || *c == ' ' ? '_' : (char)to((unsigned char)*c);
 	return s;
 }
 
