@@ -82,6 +82,7 @@ test_patterns(void **state)
 	    {"*a*b", "xaxbxb", true},
 	    {"*a*b", "xaxbxc", false},
 	    {"a**b", "ab", true},
+	    {"*ab", "aab", true},
 	    {"\\*", "*", true},
 	    {"\\*", "x", false},
 	    {"\\?x", "?x", true},

@@ -425,6 +425,7 @@ test_interfaces_made_before(void **state)
 static void
 test_a_restart_goes_on(void **state)
 {
+	char inside[64];
 	char path[] = "/tmp/hearth-ec2-unit-XXXXXX", pending[64], running[64],
 	     address[64];
 	int fd = mkstemp(path);
@@ -437,6 +438,8 @@ test_a_restart_goes_on(void **state)
 	ec2_world_pass(&t, 30000);
 	state_of(running);
 	(void)snprintf(address, sizeof(address), "%s", ec2_world_text(&t, "ipAddress"));
+	(void)snprintf(
+	    inside, sizeof(inside), "%s", ec2_world_text(&t, "privateIpAddress"));
 	run("");
 	(void)snprintf(pending, sizeof(pending), "%s", id);
 	ec2_world_pass(&t, 6000);
@@ -454,8 +457,9 @@ test_a_restart_goes_on(void **state)
 	run("TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=k&"
 	    "TagSpecification.1.Tag.1.Value=v&UserData=IyEvYmluL3No&ClientToken=before");
 	assert_string_equal(id, running);
-	run(""); /* gets an address that nobody has */
+	run(""); /* gets addresses that nobody has */
 	assert_string_equal(t.code, "");
+	assert_string_not_equal(ec2_world_text(&t, "privateIpAddress"), inside);
 	assert_string_not_equal(ec2_world_text(&t, "ipAddress"), address);
 	ec2_world_call(&t, R, "DescribeVpcs", "");
 	assert_int_equal(ec2_world_count(&t, "vpcId"), 1);

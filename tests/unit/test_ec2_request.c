@@ -191,7 +191,7 @@ test_a_digest_is_of_what_makes_a_request(void **state)
 	struct request a = decoded("X=1&ClientToken=t&NextToken=5&MaxResults=5&Y=2");
 	struct request b = decoded("Y=2&X=1&DryRun=false&Signature=s");
 	struct request c = decoded("X=1&Y=3");
-	struct request d = decoded("X=1Y&2="); /* the same bytes, parted otherwise */
+	struct request d = decoded("X=1&Y2="); /* the same bytes, parted otherwise */
 	char da[REQUEST_DIGEST_MAX], db[REQUEST_DIGEST_MAX], dc[REQUEST_DIGEST_MAX],
 	    dd[REQUEST_DIGEST_MAX];
 
