@@ -17,9 +17,9 @@
 #include "base/xalloc.h"
 #include "ec2/action.h"
 #include "ec2/auth.h"
+#include "ec2/dispatch.h"
 #include "ec2/request.h"
 #include "ec2/scenario.h"
-#include "ec2/throttle.h"
 #include "ec2/world.h"
 #include "net/http_server.h"
 #include "net/loop.h"
@@ -316,22 +316,6 @@ request_finish(struct request *q)
 	answer(list_entry(q, struct call, q));
 }
 
-/* AWS's own troubles, before anything is done. */
-static bool
-struck(struct request *q)
-{
-	const char *a = q->action->name;
-
-	if (scenario_strike(q->world, FAULT_THROTTLED, a, NULL, NULL))
-		request_fail(q, "RequestLimitExceeded", "Request limit exceeded.");
-	else if (scenario_strike(q->world, FAULT_UNAVAILABLE, a, NULL, NULL))
-		request_fail(q, "Unavailable",
-		    "The service is unavailable. Please try again shortly.");
-	else if (scenario_strike(q->world, FAULT_INTERNAL, a, NULL, NULL))
-		request_fail(q, "InternalError", "An internal error has occurred");
-	return request_failed(q);
-}
-
 static int
 check_version(struct request *q)
 {
@@ -398,13 +382,10 @@ run(struct call *c, struct http_request *http)
 		    "The action %.100s is not valid for this web service.", name);
 		return;
 	}
-	if (!throttle_request(q) || struck(q))
+	if (!dispatch_admit(q))
 		return;
 	open_root(c);
-	q->action->fn(q);
-	if (!request_failed(q) &&
-	    scenario_strike(q->world, FAULT_REPLY_LOST, q->action->name, NULL, NULL))
-		c->drop = true;
+	dispatch_run(q, &c->drop);
 }
 
 static void

@@ -129,31 +129,23 @@ granted(struct request *q, const struct run *r)
 	return n;
 }
 
-/* What is seen late, or without its address. */
+/* Addresses that a describe does not show yet. */
 static void
-blur(struct request *q, struct reservation *res)
+hide_addresses(struct request *q, const struct reservation *res)
 {
-	const struct fault *invisible, *no_address;
-	int64_t now = world_now(q->world);
-	struct instance *i;
-	struct list *at;
-
-	invisible =
-	    scenario_strike(q->world, FAULT_INVISIBLE, "RunInstances", NULL, NULL);
-	no_address =
+	const struct fault *f =
 	    scenario_strike(q->world, FAULT_ADDRESS_MISSING, "RunInstances", NULL, NULL);
-	if (!invisible && !no_address)
+	struct list *all = region_objects(q->region, &kind_instance);
+
+	if (!f)
 		return;
-	for (at = region_objects(q->region, &kind_instance)->prev;
-	     at != region_objects(q->region, &kind_instance); at = at->prev) {
-		i = instance_of(list_entry(at, struct object, link));
+	for (struct list *at = all->prev; at != all; at = at->prev) {
+		struct instance *i = instance_of(list_entry(at, struct object, link));
+
 		if (i->reservation != res)
 			return; /* its own are the newest */
-		if (invisible)
-			i->o.visible_at = now + scenario_fault_ms(q->world, invisible);
-		if (no_address)
-			i->addresses_hidden_until =
-			    now + scenario_fault_ms(q->world, no_address);
+		i->addresses_hidden_until =
+		    world_now(q->world) + scenario_fault_ms(q->world, f);
 	}
 }
 
@@ -191,6 +183,6 @@ run_make(struct request *q, const struct run *r)
 	} while (res->n < n && make_interfaces(q, r, interfaces) == 0);
 	if (request_failed(q) && res->n >= r->min)
 		request_unfail(q);
-	blur(q, res);
+	hide_addresses(q, res);
 	return res;
 }

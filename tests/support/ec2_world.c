@@ -10,10 +10,10 @@
 #include "ec2/action.h"
 #include "ec2/backend.h"
 #include "ec2/config.h"
+#include "ec2/dispatch.h"
 #include "ec2/instance.h"
 #include "ec2/request.h"
 #include "ec2/scenario.h"
-#include "ec2/throttle.h"
 #include "ec2/world.h"
 
 static const char settings[] =
@@ -84,14 +84,16 @@ ec2_world_call_bytes(struct ec2_world *t, const char *region, const char *action
 	    .path = "/",
 	    .id = "00000000-0000-4000-8000-000000000000"};
 
+	bool lost = false;
+
 	buf_reset(&t->reply);
 	if (!q.action) {
 		fprintf(stderr, "no action %s\n", action);
 		abort();
 	}
-	if (request_decode(&q, form, n) == 0 && throttle_request(&q)) {
+	if (request_decode(&q, form, n) == 0 && dispatch_admit(&q)) {
 		reply_open(&q.reply, "Reply");
-		q.action->fn(&q);
+		dispatch_run(&q, &lost);
 	}
 	if (request_failed(&q)) {
 		buf_fmt(&t->reply, "%s: %s", q.code, q.message);
