@@ -1,60 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "net/fetch.h"
+#include "net/fetch_internal.h"
 
 #include <assert.h>
-#include <curl/curl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 #include <uv.h>
 
-#include "base/cleanup.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 
 #define CONNECTIONS_MAX 64
-#define CONNECT_TIMEOUT_MS 3000
-#define TIMEOUT_MS 30000
-#define REPLY_MAX (16u << 20)
-#define HEADERS_BYTES_MAX (64u << 10)
-#define BODY_FIRST 4096
 
 struct fetcher {
 	CURLM *multi;
 	uv_loop_t *uv;	   /* borrowed */
 	uv_timer_t timer;  /* libcurl's */
 	uv_timer_t refuse; /* tells of requests that never began */
-	struct list
-	    waiting; /* for a connection; libcurl's own queue is quadratic, and of 16 kB each */
+	struct list waiting; /* for a connection: in libcurl each would take 16 kB */
 	struct list under_way;
 	struct list refused;
 	int n_under_way, connections_max;
 	bool closed;
 	int handles; /* still open */
-};
-
-struct fetch {
-	struct list link;
-	struct fetcher *f;
-	CURL *easy;
-	bool added; /* to the multi handle */
-	struct curl_slist *headers;
-	char *method, *url, *request_body; /* owned */
-	size_t request_len;
-	char *body; /* owned */
-	size_t len, cap, max;
-	size_t header_bytes;
-	bool headers_whole;
-	bool too_large;
-	bool secret, no_proxy, once;
-	long connect_timeout_ms, timeout_ms;
-	struct err refusal;
-	char where[160]; /* "https://host:port", for messages */
-	char why[CURL_ERROR_SIZE];
-	fetch_fn done;
-	void *arg;
 };
 
 /* One socket of libcurl's, watched. */
@@ -63,23 +29,6 @@ struct watch {
 	struct fetcher *f;
 	curl_socket_t fd;
 };
-
-static void
-free_wiped(void *p, size_t n, bool secret)
-{
-	if (p && secret)
-		explicit_bzero(p, n);
-	free(p);
-}
-
-/* Authorization and tokens are among them. What libcurl copied into its own buffers it frees as it is. */
-static void
-headers_free(struct curl_slist *list)
-{
-	for (struct curl_slist *h = list; h; h = h->next)
-		explicit_bzero(h->data, strlen(h->data));
-	curl_slist_free_all(list);
-}
 
 static void
 leave(struct fetch *r)
@@ -98,67 +47,11 @@ fetch_free(struct fetch *r)
 	list_remove(&r->link);
 	leave(r);
 	curl_easy_cleanup(r->easy);
-	headers_free(r->headers);
-	free(r->method);
-	if (r->url)
-		explicit_bzero(r->url, strlen(r->url)); /* a query may hold a token */
-	free(r->url);
-	free_wiped(r->request_body, r->request_len, r->secret);
-	free_wiped(r->body, r->cap, r->secret);
+	fetch_release(r);
 	free(r);
 }
 
 /* ---- the reply ---- */
-
-/* By copying, since realloc() would leave a secret behind. */
-static void
-body_grow(struct fetch *r, size_t need)
-{
-	size_t cap = r->cap ? r->cap : BODY_FIRST;
-	char *body;
-
-	while (cap < need)
-		cap *= 2;
-	if (cap == r->cap)
-		return;
-	body = xmalloc(cap);
-	if (r->len)
-		memcpy(body, r->body, r->len);
-	free_wiped(r->body, r->cap, r->secret);
-	r->body = body;
-	r->cap = cap;
-}
-
-/* What is not taken whole ends the transfer (CURLOPT_WRITEFUNCTION). */
-static size_t
-on_body(char *data, size_t size, size_t n, void *arg)
-{
-	struct fetch *r = arg;
-
-	n *= size;
-	if (n > r->max - r->len) {
-		r->too_large = true;
-		return 0;
-	}
-	body_grow(r, r->len + n + 1);
-	memcpy(r->body + r->len, data, n);
-	r->len += n;
-	return n;
-}
-
-static size_t
-on_header(char *data, size_t size, size_t n, void *arg)
-{
-	struct fetch *r = arg;
-
-	r->header_bytes += n * size;
-	if (n * size >= 5 && memcmp(data, "HTTP/", 5) == 0)
-		r->headers_whole = false; /* "100 Continue" may have been before it */
-	else if (n * size <= 2 && (data[0] == '\r' || data[0] == '\n'))
-		r->headers_whole = true;
-	r->too_large = r->too_large || r->header_bytes > HEADERS_BYTES_MAX;
-	return r->too_large ? 0 : n * size;
-}
 
 static const char *
 header(const struct fetch *r, const char *name)
@@ -205,8 +98,7 @@ succeed(struct fetch *r)
 
 	(void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(r->easy, CURLINFO_TOTAL_TIME_T, &us);
-	body_grow(r, r->len + 1);
-	r->body[r->len] = '\0';
+	fetch_end_body(r);
 	reply.body = r->body;
 	reply.status = (int)status;
 	reply.duration_us = us;
@@ -452,138 +344,6 @@ fetcher_close(struct fetcher *f)
 
 /* ---- a request ---- */
 
-/* Also the place where messages get the URL from: without user, path and query, which may be secret. */
-static int
-check_url(struct fetch *r, const char *url, struct err *err)
-{
-	CURLU *u = curl_url();
-	char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL;
-	CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, 0);
-	int result = -1;
-
-	if (rc != CURLUE_OK || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
-	    curl_url_get(u, CURLUPART_HOST, &host, 0))
-		err_set(err, ERR_INVALID, "URL: %s", curl_url_strerror(rc));
-	else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
-		err_set(err, ERR_INVALID, "URL: %.20s is neither http nor https", scheme);
-	else if (!curl_url_get(u, CURLUPART_USER, &user, 0))
-		err_set(err, ERR_INVALID, "URL of %.100s: it has a user name", host);
-	else
-		result = 0;
-	if (result == 0) {
-		bool has_port = !curl_url_get(u, CURLUPART_PORT, &port, 0);
-
-		(void)snprintf(r->where, sizeof(r->where), "%s://%.120s%s%s", scheme,
-		    host, has_port ? ":" : "", has_port ? port : "");
-	}
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(user);
-	curl_url_cleanup(u);
-	return result;
-}
-
-static int
-add_header(struct fetch *r, const char *name, const char *value, struct err *err)
-{
-	/* libcurl's way to send a header that is empty */
-	AUTO_FREE char *line =
-	    *value ? xasprintf("%s: %s", name, value) : xasprintf("%s;", name);
-	struct curl_slist *list;
-
-	if (strpbrk(line, "\r\n"))
-		return err_set(err, ERR_INVALID, "%s: the header %.40s has a line break",
-		    r->where, name);
-	list = curl_slist_append(r->headers, line);
-	explicit_bzero(line, strlen(line));
-	if (!list)
-		abort();
-	r->headers = list;
-	return 0;
-}
-
-static int
-add_headers(struct fetch *r, const struct fetch_request *req, struct err *err)
-{
-	bool typed = false;
-
-	for (int i = 0; i < req->n_headers; i++) {
-		const struct fetch_header *h = &req->headers[i];
-
-		typed = typed || strcasecmp(h->name, "Content-Type") == 0;
-		if (add_header(r, h->name, h->value, err) < 0)
-			return -1;
-	}
-	/* libcurl would call every body a form, and the lack of one, too */
-	if (!typed && !(r->headers = curl_slist_append(r->headers, "Content-Type:")))
-		abort();
-	return 0;
-}
-
-static void
-set_body(struct fetch *r)
-{
-	curl_easy_setopt(
-	    r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->request_len);
-	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->request_body);
-	curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, r->method);
-}
-
-static void
-set_options(struct fetch *r)
-{
-	CURL *e = r->easy;
-
-	curl_easy_setopt(e, CURLOPT_PRIVATE, r);
-	curl_easy_setopt(e, CURLOPT_URL, r->url);
-	curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L); /* it may have been signed */
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, "hearth/" HEARTH_VERSION);
-	curl_easy_setopt(e, CURLOPT_HTTPHEADER, r->headers);
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-	/* a name that is being looked up is not waited for when its request ends */
-	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, r->connect_timeout_ms);
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, r->timeout_ms);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, r);
-	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(e, CURLOPT_HEADERDATA, r);
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, r->why);
-	if (r->no_proxy)
-		curl_easy_setopt(e, CURLOPT_PROXY, "");
-	if (r->once)
-		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-	if (strcmp(r->method, "GET") != 0)
-		set_body(r);
-}
-
-static long
-or_default(int value, long otherwise)
-{
-	return value > 0 ? value : otherwise;
-}
-
-static void
-copy_request(struct fetch *r, const struct fetch_request *req)
-{
-	r->secret = req->secret;
-	r->no_proxy = req->no_proxy;
-	r->once = req->once;
-	r->max = req->reply_max ? req->reply_max : REPLY_MAX;
-	r->connect_timeout_ms = or_default(req->connect_timeout_ms, CONNECT_TIMEOUT_MS);
-	r->timeout_ms = or_default(req->timeout_ms, TIMEOUT_MS);
-	r->method = xstrdup(req->method);
-	r->url = xstrdup(req->url);
-	r->request_len = req->body ? req->body_len : 0;
-	r->request_body = xmalloc(r->request_len + 1);
-	if (r->request_len)
-		memcpy(r->request_body, req->body, r->request_len);
-}
-
 static void
 refuse(struct fetch *r)
 {
@@ -599,7 +359,7 @@ launch(struct fetch *r)
 	r->easy = curl_easy_init();
 	if (!r->easy)
 		abort();
-	set_options(r);
+	fetch_set_options(r);
 	rc = curl_multi_add_handle(r->f->multi, r->easy);
 	if (rc != CURLM_OK) {
 		err_set(&r->refusal, ERR_INTERNAL, "%s: %s", r->where,
@@ -633,9 +393,7 @@ fetch_start(struct fetcher *f, const struct fetch_request *req, fetch_fn done, v
 	r->done = done;
 	r->arg = arg;
 	list_init(&r->link);
-	copy_request(r, req);
-	if (check_url(r, req->url, &r->refusal) < 0 ||
-	    add_headers(r, req, &r->refusal) < 0) {
+	if (fetch_prepare(r, req, &r->refusal) < 0) {
 		refuse(r);
 		return r;
 	}
