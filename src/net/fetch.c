@@ -12,9 +12,9 @@
 
 struct fetcher {
 	CURLM *multi;
-	uv_loop_t *uv;	   /* borrowed */
-	uv_timer_t timer;  /* libcurl's */
-	uv_timer_t refuse; /* tells of requests that never began */
+	uv_loop_t *uv;	     /* borrowed */
+	uv_timer_t timer;    /* libcurl's */
+	uv_timer_t refuse;   /* tells of requests that never began */
 	struct list waiting; /* for a connection: in libcurl each would take 16 kB */
 	struct list under_way;
 	struct list refused;
