@@ -104,6 +104,8 @@ fill()
 		    die "the pool 'default' cannot be seen; the log ends: $(tail -n 2 "$LOG")"
 		ready=$(say "$pool" | value ready)
 		percent=$(say "$pool" | value image_percent)
+		# to hearthd an EC2 image is there or not; the endpoint's log knows how far this one is
+		! $ec2 || percent=$(tail -n 1 "$EC2_LOG" | sed -n 's/.*is being built: \([0-9]*\) %.*/\1/p')
 		error=$(say "$pool" | value last_error)
 		wanted=$(say "$pool" | value running)
 		if [ "${ready:-0}" -ge "${wanted:-1}" ]; then

@@ -128,7 +128,9 @@ move(struct instance *i, enum instance_state to)
 	assert(may_follow[i->state] & 1 << to);
 	stale = scenario_strike(w, FAULT_STALE, NULL, i->type, i->zone);
 	if (stale) {
-		i->state_before = i->state;
+		/* two quick moves: what is shown is still what was before the first */
+		if (i->stale_until <= world_now(w))
+			i->state_before = i->state;
 		i->stale_until = world_now(w) + scenario_fault_ms(w, stale);
 	}
 	i->state = to;
