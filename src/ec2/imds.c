@@ -380,6 +380,18 @@ list_public_keys(struct look *k, const struct leaf_ctx *c)
 	return true;
 }
 
+/* For our own boot program, in no listing: which user the key pair's key is for, as the image's maker chose. */
+static bool
+tell_login(struct look *k, const struct leaf_ctx *c)
+{
+	const struct image *image;
+
+	if (strcmp(k->path, "hearth/login") != 0)
+		return false;
+	image = region_find(c->i->o.region, &kind_image, c->i->image);
+	return put(k->out, image ? image->user : NULL);
+}
+
 /* False: nothing is there. */
 static bool
 look_up(const struct instance *i, const char *path, struct buf *out)
@@ -387,7 +399,7 @@ look_up(const struct instance *i, const char *path, struct buf *out)
 	struct look k = {.path = path, .n = strlen(path), .out = out};
 	struct leaf_ctx c = {.i = i, .primary = instance_primary(i)};
 
-	if (list_public_keys(&k, &c))
+	if (list_public_keys(&k, &c) || tell_login(&k, &c))
 		return true;
 	for (size_t at = 0; !k.found && at < sizeof(leaves) / sizeof(leaves[0]); at++) {
 		if (strchr(leaves[at].path, '*'))

@@ -163,6 +163,21 @@ def instance(lab):
     lab.wait(ident, "terminated")
 
 
+def test_debians_image_has_debians_user(lab):
+    debian = lab.ec2.describe_images(Owners=["136693071363"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]
+    ident = lab.run(ImageId=debian["ImageId"], up=False)
+    lab.wait(ident, "running")
+    wait_for(lambda: lab.ssh(ident, "sudo id -un", check=False, user="admin").stdout == "root\n", 30, every=0.2,
+             message=lambda: lab.console(ident))
+    assert lab.ssh(ident, "true", check=False).returncode == 255
+    made = lab.ec2.create_image(InstanceId=ident, Name="of-debian")["ImageId"]
+    wait_for(lambda: lab.ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available", 60, every=0.2)
+    again = lab.run(ImageId=made, up=False)
+    lab.wait(again, "running")
+    wait_for(lambda: lab.ssh(again, "id -un", check=False, user="admin").stdout == "admin\n", 30, every=0.2,
+             message=lambda: lab.console(again))
+
+
 def test_hibernation_keeps_a_process_and_a_stop_does_not(lab):
     ident = lab.run(HibernationOptions={"Configured": True}, InstanceType="t3.micro",
                     BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeSize": 16}}])
