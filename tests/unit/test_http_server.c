@@ -2,9 +2,11 @@
 /*
  * Goal: the HTTP server keeps its bounds and its promises to handlers whatever clients do: pipeline, send too
  * much, hang up while they wait, read slowly, or are too many. The server runs in a thread of its own and is
- * spoken to over a real Unix socket.
+ * spoken to over a real Unix socket, or over TCP.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -35,6 +37,8 @@ struct later {
 static struct {
 	char dir[64];
 	struct sockaddr_un addr;
+	struct sockaddr_in tcp; /* in its place, where sin_family is set */
+	int other_fd;		/* listens, for /adopt */
 	pthread_t thread;
 	struct loop *loop;
 	struct clock *clock;
@@ -125,8 +129,22 @@ handle(void *arg, struct http_request *req)
 	} else if (strcmp(path, "/peer") == 0) {
 		const struct http_peer *p = http_peer(req);
 
-		buf_fmt(&b, "%u %u %d", p->uid, p->gid, p->n_groups);
+		buf_fmt(&b, "%u %u %d, from %u.%u.%u.%u, tag %d", p->uid, p->gid,
+		    p->n_groups, p->address[12], p->address[13], p->address[14],
+		    p->address[15], (int)p->tag);
 		reply_text(req, 200, b.data, b.len);
+	} else if (strcmp(path, "/headers") == 0) {
+		http_headers(req, on_argument, &b);
+		reply_text(req, 200, b.data, b.len);
+	} else if (strcmp(path, "/drop") == 0) {
+		http_drop(req);
+	} else if (strcmp(path, "/drop-held") == 0) {
+		http_drop(s.held);
+		s.held = NULL;
+		reply_text(req, 200, "dropped", 7);
+	} else if (strcmp(path, "/adopt") == 0) {
+		http_server_adopt(s.server, accept(s.other_fd, NULL, NULL), 42);
+		reply_text(req, 200, "", 0);
 	} else if (strcmp(path, "/stream") == 0) {
 		s.stream = req;
 		http_stream_start(req, NULL, 0, on_stream_closed, NULL);
@@ -163,20 +181,39 @@ serve(void *arg)
 }
 
 static int
-setup(void **state)
+listen_tcp(struct sockaddr_in *at)
 {
-	struct http_options opt = {.handler = handle, .max_connections = MAX_CONNECTIONS};
-	struct err err;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(*at);
 
-	memset(&s, 0, sizeof(s));
+	at->sin_family = AF_INET;
+	at->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)at, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)at, &len), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	return fd;
+}
+
+static int
+listen_unix(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
 	memcpy(s.dir, "/tmp/hearth-http-XXXXXX", 24);
 	assert_non_null(mkdtemp(s.dir));
 	s.addr.sun_family = AF_UNIX;
 	(void)snprintf(s.addr.sun_path, sizeof(s.addr.sun_path), "%s/sock", s.dir);
-	opt.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(
-	    bind(opt.listen_fd, (struct sockaddr *)&s.addr, sizeof(s.addr)), 0);
-	assert_int_equal(listen(opt.listen_fd, 64), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&s.addr, sizeof(s.addr)), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	return fd;
+}
+
+static int
+start(struct http_options opt)
+{
+	struct err err;
+
+	opt.handler = handle;
 	s.clock = clock_new_real();
 	opt.loop = s.loop = loop_new(s.clock);
 	assert_int_equal(http_server_new(&opt, &s.server, &err), 0);
@@ -185,15 +222,42 @@ setup(void **state)
 }
 
 static int
-client(void)
+setup(void **state)
+{
+	memset(&s, 0, sizeof(s));
+	return start((struct http_options){
+	    .listen_fd = listen_unix(), .max_connections = MAX_CONNECTIONS});
+}
+
+static int
+setup_tcp(void **state)
+{
+	memset(&s, 0, sizeof(s));
+	return start((struct http_options){.listen_fd = listen_tcp(&s.tcp),
+	    .max_connections = MAX_CONNECTIONS,
+	    .max_connections_per_user = MAX_CONNECTIONS - 2,
+	    .busy_type = "text/plain",
+	    .busy_body = "not now"});
+}
+
+static int
+client_at(const struct sockaddr *at, socklen_t len)
 {
 	struct timeval limit = {.tv_sec = 10};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(at->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&s.addr, sizeof(s.addr)), 0);
+	assert_int_equal(connect(fd, at, len), 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	return fd;
+}
+
+static int
+client(void)
+{
+	if (s.tcp.sin_family)
+		return client_at((struct sockaddr *)&s.tcp, sizeof(s.tcp));
+	return client_at((struct sockaddr *)&s.addr, sizeof(s.addr));
 }
 
 static void
@@ -250,8 +314,10 @@ teardown(void **state)
 	(void)reply_of(fd, NULL, 0); /* one who hangs up at once is not read */
 	close(fd);
 	pthread_join(s.thread, NULL);
-	unlink(s.addr.sun_path);
-	rmdir(s.dir);
+	if (s.dir[0]) {
+		unlink(s.addr.sun_path);
+		rmdir(s.dir);
+	}
 	return 0;
 }
 
@@ -469,6 +535,68 @@ test_turns_away_a_client_too_many(void **state)
 	wait_on(fds[0], "1 connections, 0 closed");
 }
 
+static void
+test_tcp_knows_no_user(void **state)
+{
+	int fd = client();
+
+	expect_body(fd, "/peer", "4294967295 4294967295 0, from 127.0.0.1, tag 0");
+	expect_body(fd, "/later", "later");
+	expect_body(fd, "/headers", "Host=h;");
+	close(fd);
+}
+
+/* By address: others from elsewhere would still get in. */
+static void
+test_tcp_bounds_an_address(void **state)
+{
+	char body[64];
+	int fds[MAX_CONNECTIONS - 1];
+
+	for (int i = 0; i < MAX_CONNECTIONS - 1; i++)
+		fds[i] = client();
+	assert_int_equal(reply_of(fds[MAX_CONNECTIONS - 2], body, sizeof(body)), 429);
+	assert_string_equal(body, "not now");
+	expect_body(fds[0], "/later", "later");
+	for (int i = 1; i < MAX_CONNECTIONS - 1; i++)
+		close(fds[i]);
+	wait_on(fds[0], "1 connections, 0 closed");
+}
+
+static void
+test_adopts_a_connection(void **state)
+{
+	struct sockaddr_in at = {0};
+	int fd = client(), other;
+
+	s.other_fd = listen_tcp(&at);
+	other = client_at((struct sockaddr *)&at, sizeof(at));
+	expect_body(fd, "/adopt", "");
+	expect_body(other, "/peer", "4294967295 4294967295 0, from 127.0.0.1, tag 42");
+	close(other);
+	close(s.other_fd);
+	wait_on(fd, "1 connections, 0 closed");
+}
+
+static void
+test_drops(void **state)
+{
+	int fd = client(), held = client();
+	char byte;
+
+	get(fd, "/drop");
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	close(fd);
+	get(held, "/hold");
+	fd = client();
+	expect_body(fd, "/state", "2 connections, 0 closed");
+	expect_body(fd, "/drop-held", "dropped");
+	assert_int_equal(recv(held, &byte, 1, 0), 0);
+	close(held);
+	wait_on(fd, "1 connections, 0 closed");
+}
+
+#define TEST_TCP(fn) cmocka_unit_test_setup_teardown(fn, setup_tcp, teardown)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int
@@ -484,6 +612,10 @@ main(void)
 	    TEST(test_streams),
 	    TEST(test_drops_a_slow_reader),
 	    TEST(test_turns_away_a_client_too_many),
+	    TEST_TCP(test_tcp_knows_no_user),
+	    TEST_TCP(test_tcp_bounds_an_address),
+	    TEST_TCP(test_adopts_a_connection),
+	    TEST_TCP(test_drops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
