@@ -318,3 +318,72 @@ def test_events_are_a_hint(endpoints, daemons):
     other.fill(seconds=30)
     said = [line for line in other.log_text().splitlines() if "events" in line]
     assert len(said) == 1 and "going on without" in said[0], said
+
+
+@pytest.mark.seconds(90)
+def test_spot_requests_end_with_their_machines(endpoints, daemons):
+    """One that is stopped is a persistent request, which would launch another when its instance ends."""
+    e = endpoints().start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 1, stopped: 1, max: 4, spot: true}}"}).start()
+    d.fill(seconds=30)
+    wait_for(lambda: sorted(i["State"]["Name"] for i in alive(e)) == ["running", "stopped"], 30, message=lambda: str(alive(e)))
+    assert all(i["InstanceLifecycle"] == "spot" for i in alive(e))
+    kinds = {r["Type"] for r in e.ec2.describe_spot_instance_requests()["SpotInstanceRequests"]}
+    assert kinds == {"one-time", "persistent"}
+    d.hearth("pool", "set", "default", "--running", "0", "--stopped", "0", check=True)
+    wait_for(lambda: alive(e) == [], 30, message=lambda: str(alive(e)))
+    left = [r for r in e.ec2.describe_spot_instance_requests()["SpotInstanceRequests"] if r["State"] in ("open", "active")]
+    assert left == []
+    agree(d, e)
+
+
+@pytest.mark.seconds(60)
+def test_prices_are_shown(endpoints, daemons):
+    e = endpoints().start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 4, instance_types: [m7i.large], volume_size: 30G}}"})
+    d.start()
+    d.fill(seconds=30)
+    each = 0.1008 + 0.005 + 30 * 0.08 / 730
+    assert abs(d.pool()["usd_per_hour"] - 2 * each) < 1e-6, d.pool()
+
+
+MOMENTS = {"before": 0.0, "in": 0.5, "after": 1.2}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.seconds(120)
+def test_a_kill_around_a_launch_leaves_nothing(endpoints, daemons, moment):
+    """RunInstances takes 800 ms; hearthd dies before, in and after it. What was made is found by its tags and ended, or kept."""
+    e = endpoints(scenario="base: instant\ncalls: {RunInstances: 800ms}\n", settings={"log_level": "debug"}).start()
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 4, max: 12}}"}).start()
+    if MOMENTS[moment]:
+        wait_for(lambda: d.pool()["launching"] > 0, 20, every=0.01)
+        time.sleep(MOMENTS[moment])
+    d.kill()
+    d.start()
+    d.fill(seconds=60)
+    agree(d, e, 60)
+    assert len(alive(e)) == 4
+
+
+@pytest.mark.root
+@pytest.mark.seconds(120)
+def test_the_first_host_key_is_checked(endpoints, daemons):
+    """A machine that shows another host key than the one its launch was given gets nothing, and is not ready."""
+    from image_cache import image
+
+    e = endpoints(machines="local", image=image(), scenario="base: instant\ndelays:\n  launch: 1s\n",
+                  settings={"network": "10.81.0.0/16", "uid_base": 900000000}).start()
+    d = on(daemons, e, {"default": "{provider: aws, image: debian, running: 1, max: 4}"}, settings={"log_level": "debug"}).start()
+    first = d.state / "db/providers/aws/first"
+    wait_for(lambda: first.is_dir() and list(first.iterdir()), 30, message=d.log_text, every=0.02)
+    [known] = first.iterdir()
+    line = known.read_text()
+    other = "hearth-first ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVMQXWSoJvgyNbuFwDAF/rXI/Uz1DfH9ktZExhBSyvi other\n"
+    known.write_text(other)
+    wait_for(lambda: "Host key verification failed" in d.log_text(), 30, message=d.log_text)
+    assert d.pool()["ready"] == 0
+    known.write_text(line)
+    d.fill(seconds=30)
+    assert list(first.iterdir()) == [], "it is worth nothing now"
+    agree(d, e)

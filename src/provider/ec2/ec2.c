@@ -156,6 +156,16 @@ ec2_query(struct ec2 *e, const char *action, struct aws_form *form,
 	(void)aws_query(e->aws, action, form, opt, query_done, q);
 }
 
+void
+ec2_say_hint(struct err *err)
+{
+	size_t n = strlen(err->msg);
+
+	if (err->hint[0])
+		(void)snprintf(err->msg + n, sizeof(err->msg) - n, "; %s", err->hint);
+	err->hint[0] = '\0';
+}
+
 /* ---- prices ---- */
 
 /* The dearest of the pool's types, on demand: spot prices move, and are below it. */

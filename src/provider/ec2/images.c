@@ -109,6 +109,7 @@ answered(void *arg, const struct xml *reply, const struct aws_error *aws,
 		    i->name);
 	else
 		err_wrap(&why, "image '%s'", i->name);
+	ec2_say_hint(&why);
 	failed(i, &why);
 }
 

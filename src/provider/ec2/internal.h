@@ -90,6 +90,9 @@ void ec2_answer_all(struct list *answers, const char *ref, const struct err *err
 void ec2_query(struct ec2 *e, const char *action, struct aws_form *form,
     const struct aws_call_options *opt, aws_query_fn done, void *arg);
 
+/* Puts the hint behind the message, for where only that is kept. */
+void ec2_say_hint(struct err *err);
+
 /* ---- machines ---- */
 
 /* What EC2 has of it, as far as it is believed. Moves by machine_move() in machine.c alone:
@@ -235,6 +238,7 @@ struct ec2 {
 	/* the look */
 	uint64_t look; /* its number; 0: none yet */
 	bool looking;
+	int page;	 /* instances of one reply; fewer once one was too large */
 	bool look_again; /* somebody asked while one was under way */
 	struct timer look_timer;
 	struct list inventories_next, inventories_now; /* answers, by in_machine */

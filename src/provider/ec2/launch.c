@@ -506,6 +506,7 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 		ec2_look_within(e, EC2_TICK_MS / 4);
 		return;
 	}
+	ec2_say_hint(&why);
 	if (is_lack(aws, err)) {
 		while (!list_empty(&b->machines))
 			elsewhere(

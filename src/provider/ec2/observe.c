@@ -14,8 +14,9 @@
 #include "provider/ec2/internal.h"
 #include "provider/ec2/tags.h"
 
-#define PAGE                                                                             \
-	"1000" /* the most that DescribeInstances gives (API reference, MaxResults) */
+#define PAGE_MAX                                                                         \
+	1000 /* the most that DescribeInstances gives: API reference, MaxResults */
+#define PAGE_MIN 50
 #define LOOK_TIMEOUT_MS 60000
 
 static void look(struct ec2 *e);
@@ -289,6 +290,11 @@ answered(void *arg, const struct xml *reply, const struct aws_error *aws,
 
 	if (e->closing)
 		return;
+	if (err->code == ERR_TOO_LARGE && e->page > PAGE_MIN) {
+		e->page /= 2;
+		page(e, NULL);
+		return;
+	}
 	if (err->code != ERR_NONE) {
 		look_failed(e, err);
 		return;
@@ -315,10 +321,14 @@ page(struct ec2 *e, const char *next_token)
 	struct aws_form form = {0};
 	struct aws_call_options opt = {
 	    .repeatable = true, .filtered = true, .deadline_ms = LOOK_TIMEOUT_MS};
+	char size[16];
 
+	if (!e->page)
+		e->page = PAGE_MAX;
+	(void)snprintf(size, sizeof(size), "%d", e->page);
 	aws_form_add(&form, "tag:" TAG_OWNER, "Filter.1.Name");
 	aws_form_add(&form, e->owner, "Filter.1.Value.1");
-	aws_form_add(&form, PAGE, "MaxResults");
+	aws_form_add(&form, size, "MaxResults");
 	aws_form_add(&form, next_token, "NextToken");
 	ec2_query(e, "DescribeInstances", &form, &opt, answered, e);
 }
