@@ -492,7 +492,7 @@ strip(const char *path, char out[PATH_MAX_LEN])
 	if (*path++ != '/')
 		return false;
 	version = strcspn(path, "/");
-	if (strncmp(path, "latest", version) != 0 &&
+	if ((version != 6 || strncmp(path, "latest", 6) != 0) &&
 	    (version == 0 || strspn(path, "0123456789-.") != version))
 		return false;
 	path += version;
