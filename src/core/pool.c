@@ -540,8 +540,8 @@ end_some(struct cpool *p, struct list *from, int n, int n_hedges, bool current,
 			return;
 		if (m->reservation || machine_current(m) != current)
 			continue;
-		/* those of a tier are not spares of the running one, and hedges not yet */
-		if (!p->gone &&
+		/* those of a tier are not spares of the running one, unless too old for any, and hedges not yet */
+		if (current && !p->gone &&
 		    (m->m.tier != TIER_RUNNING || (m->for_miss && n_hedges-- > 0)))
 			continue;
 		machine_end(m, why);
@@ -949,7 +949,7 @@ core_pool_at(struct core *c, int i, struct pool_view *ret)
 	struct cpool *p;
 
 	list_for_each (p, &c->pools, in_core)
-		if (!p->gone && i-- == 0) {
+		if (current && !p->gone && i-- == 0) {
 			*ret = view(p);
 			return true;
 		}

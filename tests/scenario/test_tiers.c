@@ -326,6 +326,28 @@ old_ones_in_a_tier_are_replaced(void **state)
 	world_audit_clean(&w);
 }
 
+/* A new image comes while two are being started for a miss: both are too old when they are ready, and go. */
+static void
+old_ones_that_were_started_go(void **state)
+{
+	struct id before[2], id;
+
+	w.pools[0].running = 0;
+	full();
+	assert_int_equal(world_machines(&w, "default", MACHINE_STOPPED, before, 2), 2);
+	world_reserve(&w, &alice, world_request(), &a);
+	id = a.r[0].id;
+	world_run(&w, 10);
+	assert_int_equal(count(MACHINE_STARTING), 2);
+	fake_set_image_version(w.fake, "debian", "2");
+	run_checked(10000);
+	assert_int_equal(world_state(&w, &alice, id), RESERVATION_ACTIVE);
+	assert_int_equal(count(MACHINE_READY), 0);
+	assert_int_equal(count(MACHINE_STOPPED), 2);
+	assert_int_equal(fake_count(w.fake), 3);
+	world_audit_clean(&w);
+}
+
 /* The daemon is killed at every moment of filling, stopping and starting. */
 static void
 killed_at_any_moment_nothing_is_lost(void **state)
@@ -417,6 +439,7 @@ main(void)
 	    TEST(tiers_follow_pool_set),
 	    TEST(a_pool_that_goes_leaves_no_tier),
 	    TEST(old_ones_in_a_tier_are_replaced),
+	    TEST(old_ones_that_were_started_go),
 	    TEST(killed_at_any_moment_nothing_is_lost),
 	    TEST(a_stopped_one_is_adopted_and_watched),
 	    TEST(stopped_machines_cost_their_own_price),
