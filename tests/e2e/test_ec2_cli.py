@@ -119,10 +119,10 @@ def test_a_life_by_aws_cli(endpoint):
     aws("ec2", "delete-key-pair", "--key-name", "mine")
 
 
-def test_aws_cli_says_what_is_wrong(endpoint):
+def test_aws_cli_says_what_is_wrong(endpoint, sample):
     """Exit status 254 and the documented code, for the mistakes that are made most."""
     made = ids(run(endpoint.ec2))[0]
-    for words, want in (
+    for words, want in sample((
             (("run-instances", "--image-id", "ami-0123456789abcdef0", "--instance-type", "t3.micro"), "InvalidAMIID.NotFound"),
             (("describe-instances", "--instance-ids", "i-0123456789abcdef0"), "InvalidInstanceID.NotFound"),
             (("describe-instances", "--instance-ids", "box"), "InvalidInstanceID.Malformed"),
@@ -130,7 +130,7 @@ def test_aws_cli_says_what_is_wrong(endpoint):
             (("terminate-instances", "--dry-run", "--instance-ids", made), "DryRunOperation"),
             (("delete-volume", "--volume-id", "vol-0123456789abcdef0"), "InvalidVolume.NotFound"),
             (("describe-key-pairs", "--key-names", "nobody"), "InvalidKeyPair.NotFound"),
-            (("describe-launch-templates", "--max-results", "1001"), None)):
+            (("describe-launch-templates", "--max-results", "1001"), None)), 3):
         done = endpoint.aws("ec2", *words, check=False)
         assert done.status in (252, 254) and (want is None or done.code == want), (words, done)
     for key, secret in (("AKIAEXAMPLE", "wrong"), ("AKIANOBODY", "secret")):
@@ -555,29 +555,34 @@ def test_an_image_of_an_instance(endpoint):
     assert state(c, again) == "running"
 
 
-def test_a_volume_by_aws_cli(endpoint):
-    aws = endpoint.aws
-    [i] = running(endpoint.ec2)
-    zone = one(endpoint.ec2, i)["Placement"]["AvailabilityZone"]
-    volumes = [aws("ec2", "create-volume", "--size", "8", "--availability-zone", zone, "--volume-type", "gp3").json["VolumeId"]
-               for _ in range(2)]
-    aws("ec2", "wait", "volume-available", "--volume-ids", *volumes)
-    aws("ec2", "attach-volume", "--volume-id", volumes[0], "--instance-id", i, "--device", "/dev/sdf")
-    aws("ec2", "wait", "volume-in-use", "--volume-ids", volumes[0])
-    attach = ("ec2", "attach-volume", "--instance-id", i, "--device", "/dev/sdf", "--volume-id")
-    assert aws(*attach, volumes[1], check=False).code == "InvalidParameterValue", "the device is taken"
-    assert aws(*attach[:-3], "--device", "/dev/sdg", "--volume-id", volumes[0], check=False).code == "VolumeInUse"
-    assert aws("ec2", "delete-volume", "--volume-id", volumes[0], check=False).code == "VolumeInUse"
-    far = next(z["ZoneName"] for z in endpoint.ec2.describe_availability_zones()["AvailabilityZones"] if z["ZoneName"] != zone)
-    away = aws("ec2", "create-volume", "--size", "1", "--availability-zone", far).json["VolumeId"]
-    assert aws(*attach[:-3], "--device", "/dev/sdh", "--volume-id", away, check=False).code == "InvalidVolume.ZoneMismatch"
-    snapshot = aws("ec2", "create-snapshot", "--volume-id", volumes[0]).json["SnapshotId"]
-    aws("ec2", "wait", "snapshot-completed", "--snapshot-ids", snapshot)
-    aws("ec2", "detach-volume", "--volume-id", volumes[0])
-    aws("ec2", "wait", "volume-available", "--volume-ids", volumes[0])
-    for v in (*volumes, away):
-        aws("ec2", "delete-volume", "--volume-id", v)
-    aws("ec2", "wait", "volume-deleted", "--volume-ids", *volumes)
+def test_a_volume(endpoint):
+    """From its making to its end, and what is refused on the way."""
+    c = endpoint.ec2
+    [i] = running(c)
+    zones = [z["ZoneName"] for z in c.describe_availability_zones()["AvailabilityZones"]]
+    zone = one(c, i)["Placement"]["AvailabilityZone"]
+
+    def create(size, where=zone):
+        return c.create_volume(Size=size, AvailabilityZone=where, VolumeType="gp3")["VolumeId"]
+
+    def wait(what, *volumes):
+        c.get_waiter(f"volume_{what}").wait(VolumeIds=list(volumes), WaiterConfig=QUICK)
+
+    first, second, away = create(8), create(8), create(1, next(z for z in zones if z != zone))
+    wait("available", first, second, away)
+    c.attach_volume(VolumeId=first, InstanceId=i, Device="/dev/sdf")
+    wait("in_use", first)
+    assert code(c.attach_volume, VolumeId=second, InstanceId=i, Device="/dev/sdf") == "InvalidParameterValue", "the device is taken"
+    assert code(c.attach_volume, VolumeId=first, InstanceId=i, Device="/dev/sdg") == "VolumeInUse"
+    assert code(c.delete_volume, VolumeId=first) == "VolumeInUse"
+    assert code(c.attach_volume, VolumeId=away, InstanceId=i, Device="/dev/sdh") == "InvalidVolume.ZoneMismatch"
+    snapshot = endpoint.aws("ec2", "create-snapshot", "--volume-id", first).json["SnapshotId"]
+    endpoint.aws("ec2", "wait", "snapshot-completed", "--snapshot-ids", snapshot)
+    c.detach_volume(VolumeId=first)
+    wait("available", first)
+    for v in (first, second, away):
+        c.delete_volume(VolumeId=v)
+    wait("deleted", first, second)
 
 
 def test_key_pairs(endpoint, tmp_path):
@@ -649,7 +654,7 @@ def test_instant_has_no_buckets(endpoint):
 
 def test_time_is_aws_s(endpoints):
     """With the scenario `aws` an instance is pending at first, in the reply and after it, until its time has come."""
-    e = endpoints(scenario="aws", speed=2).start()
+    e = endpoints(scenario="aws", speed=5).start()
     [i] = run(e.ec2)
     assert i["State"] == {"Code": 0, "Name": "pending"}
     assert state(e.ec2, i["InstanceId"]) == "pending"
