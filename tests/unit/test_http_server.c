@@ -546,17 +546,25 @@ test_tcp_knows_no_user(void **state)
 	close(fd);
 }
 
-/* By address: others from elsewhere would still get in. */
+/* From elsewhere one still gets in. */
 static void
 test_tcp_bounds_an_address(void **state)
 {
+	struct sockaddr_in elsewhere = {
+	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
 	char body[64];
-	int fds[MAX_CONNECTIONS - 1];
+	int fds[MAX_CONNECTIONS - 1], other;
 
 	for (int i = 0; i < MAX_CONNECTIONS - 1; i++)
 		fds[i] = client();
 	assert_int_equal(reply_of(fds[MAX_CONNECTIONS - 2], body, sizeof(body)), 429);
 	assert_string_equal(body, "not now");
+	other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(
+	    bind(other, (struct sockaddr *)&elsewhere, sizeof(elsewhere)), 0);
+	assert_int_equal(connect(other, (struct sockaddr *)&s.tcp, sizeof(s.tcp)), 0);
+	expect_body(other, "/peer", "4294967295 4294967295 0, from 127.0.0.2, tag 0");
+	close(other);
 	expect_body(fds[0], "/later", "later");
 	for (int i = 1; i < MAX_CONNECTIONS - 1; i++)
 		close(fds[i]);
