@@ -949,7 +949,7 @@ core_pool_at(struct core *c, int i, struct pool_view *ret)
 	struct cpool *p;
 
 	list_for_each (p, &c->pools, in_core)
-		if (current && !p->gone && i-- == 0) {
+		if (!p->gone && i-- == 0) {
 			*ret = view(p);
 			return true;
 		}
