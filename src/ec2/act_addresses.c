@@ -144,7 +144,7 @@ release(struct request *q)
 	if (a && bearer_of(a))
 		request_fail(
 		    q, "InvalidIPAddress.InUse", "Address %s is in use.", a->public_ip);
-	if (!request_ready(q))
+	if (!a || !request_ready(q))
 		return;
 	b->ops->public_free(b, a->public_ip);
 	object_remove(&a->o);
@@ -240,11 +240,11 @@ associate(struct request *q)
 		request_fail(q, "Resource.AlreadyAssociated",
 		    "resource %s is already associated with associate-id %s", a->o.id,
 		    before->association);
-	else if (n && n->allocation && strcmp(n->allocation, a->o.id) != 0 && !again)
+	else if (a && n && n->allocation && strcmp(n->allocation, a->o.id) != 0 && !again)
 		request_fail(q, "Resource.AlreadyAssociated",
 		    "resource %s is already associated with associate-id %s", n->o.id,
 		    n->association);
-	if (!request_ready(q))
+	if (!a || !n || !request_ready(q))
 		return;
 	if (before != n) {
 		if (before)

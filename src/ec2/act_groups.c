@@ -89,7 +89,7 @@ create_group(struct request *q)
 		    "The security group '%.255s' already exists for VPC '%s'", name,
 		    vpc->o.id);
 	request_check_tags(q, types);
-	if (!request_ready(q))
+	if (!vpc || !request_ready(q))
 		return;
 	g = object_new(q->region, &kind_group, NULL);
 	g->vpc = xstrdup(vpc->o.id);
@@ -148,7 +148,7 @@ delete_group(struct request *q)
 	else if (g && is_in_use(g))
 		request_fail(q, "DependencyViolation",
 		    "resource %s has a dependent object", g->o.id);
-	if (!request_ready(q))
+	if (!g || !request_ready(q))
 		return;
 	rules_remove_all(g);
 	object_remove(&g->o);

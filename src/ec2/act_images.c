@@ -276,7 +276,7 @@ create_image(struct request *q)
 	(void)request_bool(q, false, "NoReboot");
 	request_ignore(q, "BlockDeviceMapping");
 	request_check_tags(q, types);
-	if (!request_ready(q))
+	if (!i || !request_ready(q))
 		return;
 	m = make_image(q, i, name, description ?: "");
 	save(m);
@@ -304,7 +304,7 @@ deregister(struct request *q)
 {
 	struct image *m = read_image(q, true);
 
-	if (!request_ready(q))
+	if (!m || !request_ready(q))
 		return;
 	xstrset(&m->state, "deregistered");
 	object_after_off(&m->o);
@@ -372,7 +372,7 @@ describe_attribute(struct request *q)
 
 	if (!name)
 		(void)request_need(q, "Attribute");
-	if (!request_ready(q))
+	if (!m || !name || !request_ready(q))
 		return;
 	reply_text(r, "imageId", m->o.id);
 	if (name == names[1]) {
@@ -414,7 +414,7 @@ modify_attribute(struct request *q)
 		    "No attributes specified: description and launch permissions of the "
 		    "group "
 		    "'all' can be changed here");
-	if (!request_ready(q))
+	if (!m || !request_ready(q))
 		return;
 	if (description)
 		xstrset(&m->description, description);

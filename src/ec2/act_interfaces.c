@@ -272,7 +272,7 @@ create_interface(struct request *q)
 	read_groups(q, s ? s->vpc : NULL, &groups);
 	request_check_tags(q, types);
 	made = idempotent_find(q);
-	if (request_ready(q)) {
+	if (s && request_ready(q)) {
 		if (!made)
 			n = make_interface(q, s, address, description, &groups);
 		else if (!(n = region_find(q->region, &kind_interface, made->ids.v[0])))
@@ -342,7 +342,7 @@ attach_interface(struct request *q)
 		i = request_object(q, &kind_instance, instance);
 	if (i)
 		check_attach(q, n, i, index);
-	if (!request_ready(q))
+	if (!n || !i || !request_ready(q))
 		return;
 	interface_tie(n, i, index, false, ATTACHMENT_ATTACHING);
 	object_after(&n->o, scenario_delay(q->world, DELAY_INTERFACE));
@@ -378,7 +378,7 @@ detach_interface(struct request *q)
 	else if (n && n->attachment == ATTACHMENT_DETACHING && !force)
 		request_fail(q, "IncorrectState",
 		    "The network interface %s is already being detached.", n->o.id);
-	if (!request_ready(q))
+	if (!n || !request_ready(q))
 		return;
 	n->attachment = ATTACHMENT_DETACHING;
 	object_after(&n->o, scenario_delay(q->world, DELAY_INTERFACE));
@@ -395,7 +395,7 @@ delete_interface(struct request *q)
 	if (n && n->attachment != ATTACHMENT_NONE)
 		request_fail(q, "InvalidParameterValue",
 		    "Network interface '%s' is currently in use.", n->o.id);
-	if (!request_ready(q))
+	if (!n || !request_ready(q))
 		return;
 	interface_delete(n);
 	reply_true(&q->reply);
@@ -416,7 +416,7 @@ describe_attribute(struct request *q)
 
 	if (!name)
 		(void)request_need(q, "Attribute");
-	if (!request_ready(q))
+	if (!n || !name || !request_ready(q))
 		return;
 	reply_text(r, "networkInterfaceId", n->o.id);
 	if (name == names[1]) {
@@ -468,7 +468,7 @@ modify_attribute(struct request *q)
 		strcmp(n->attachment_id, attachment) != 0))
 		request_fail(q, "InvalidAttachmentID.NotFound",
 		    "The attachment ID '%.64s' does not exist", attachment ?: "");
-	if (!request_ready(q)) {
+	if (!n || !request_ready(q)) {
 		texts_clear(&groups);
 		return;
 	}

@@ -329,7 +329,7 @@ import_key_pair(struct request *q)
 		request_fail(q, "InvalidKey.Format",
 		    "Key is not in valid OpenSSH public key format");
 	request_check_tags(q, key_tags);
-	if (request_ready(q))
+	if (pub.type && request_ready(q))
 		keep(q, name, strcmp(pub.type, "ssh-rsa") == 0 ? "rsa" : "ed25519", &m);
 	made_fini(&m);
 }

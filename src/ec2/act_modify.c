@@ -164,7 +164,7 @@ modify_volume(struct request *q)
 		    q, "UnsupportedOperation", "Multi-attach is not supported here");
 	if (v && !request_failed(q))
 		check(q, v, before, &spec);
-	if (!request_ready(q))
+	if (!v || !request_ready(q))
 		return;
 	if (before)
 		object_remove(&before->o);

@@ -115,7 +115,7 @@ describe_vpc_attribute(struct request *q)
 		(void)request_need(q, "Attribute");
 	if (!request_failed(q))
 		(void)request_object(q, &kind_vpc, id);
-	if (!request_ready(q))
+	if (!name || !request_ready(q))
 		return;
 	reply_text(&q->reply, "vpcId", id);
 	reply_open(&q->reply, name);
@@ -236,7 +236,7 @@ modify_subnet(struct request *q)
 	if (!given)
 		request_fail(q, "MissingParameter",
 		    "The request must contain the parameter mapPublicIpOnLaunch");
-	if (!request_ready(q))
+	if (!s || !request_ready(q))
 		return;
 	s->public_addresses = value;
 	object_changed(&s->o);

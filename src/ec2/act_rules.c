@@ -406,7 +406,7 @@ authorize_rules(struct request *q, bool egress)
 	if (g)
 		check_new(q, g, &w, egress);
 	request_check_tags(q, types);
-	if (request_ready(q)) {
+	if (g && request_ready(q)) {
 		reply_true(&q->reply);
 		reply_open(&q->reply, "securityGroupRuleSet");
 		for (int i = 0; i < w.n; i++) {
@@ -485,7 +485,7 @@ revoke_rules(struct request *q, bool egress)
 		    "provided.");
 	if (g)
 		check_there(q, g, &w);
-	if (request_ready(q)) {
+	if (g && request_ready(q)) {
 		struct rule *r;
 
 		for (int i = 1; i <= n_ids; i++)
@@ -536,7 +536,7 @@ update_descriptions(struct request *q, bool egress)
 		    "The request must contain the parameter ipPermissions");
 	if (g)
 		check_there(q, g, &w);
-	if (request_ready(q)) {
+	if (g && request_ready(q)) {
 		struct rule *r;
 
 		for (int i = 0; i < w.n; i++)

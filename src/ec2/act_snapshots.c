@@ -139,7 +139,7 @@ create_snapshot(struct request *q)
 	if (v)
 		check_volume(q, v);
 	request_check_tags(q, snapshot_tags);
-	if (!request_ready(q))
+	if (!v || !request_ready(q))
 		return;
 	s = snapshot_new(q->region, v, description);
 	request_tag(q, &s->o);
@@ -180,7 +180,7 @@ create_snapshots(struct request *q)
 
 	request_ignore(q, "InstanceSpecification.ExcludeDataVolumeId");
 	request_check_tags(q, snapshot_tags);
-	if (!request_ready(q))
+	if (!i || !request_ready(q))
 		return;
 	reply_open(&q->reply, "snapshotSet");
 	list_for_each (v, &i->volumes, on_instance) {
@@ -226,7 +226,7 @@ delete_snapshot(struct request *q)
 	else if (m)
 		request_fail(q, "InvalidSnapshot.InUse",
 		    "The snapshot %s is currently in use by %s", s->o.id, m->o.id);
-	if (!request_ready(q))
+	if (!s || !request_ready(q))
 		return;
 	object_remove(&s->o);
 	reply_true(&q->reply);

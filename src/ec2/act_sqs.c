@@ -204,7 +204,7 @@ get_queue_url(struct request *q)
 
 	(void)request_text(q, "QueueOwnerAWSAccountId");
 	queue = request_failed(q) ? NULL : find(q, name);
-	if (request_ready(q))
+	if (queue && request_ready(q))
 		sqs_answer(q, json_pack("{s:o}", "QueueUrl", url_of(q, queue)));
 }
 
@@ -236,7 +236,7 @@ delete_queue(struct request *q)
 	struct queue *queue = read_queue(q);
 	struct waiter *w, *tmp;
 
-	if (!request_ready(q))
+	if (!queue || !request_ready(q))
 		return;
 	list_for_each_safe (w, tmp, &queue->waiters, link) {
 		struct request *waiting = w->q;
@@ -256,7 +256,7 @@ purge_queue(struct request *q)
 {
 	struct queue *queue = read_queue(q);
 
-	if (!request_ready(q))
+	if (!queue || !request_ready(q))
 		return;
 	queue_purge(queue);
 	sqs_answer(q, NULL);
@@ -342,7 +342,7 @@ get_attributes(struct request *q)
 	struct queue *queue = read_queue(q);
 	json_t *a;
 
-	if (!request_ready(q))
+	if (!queue || !request_ready(q))
 		return;
 	a = all_attributes(q, queue);
 	keep_asked(a, names, n);
@@ -392,7 +392,7 @@ send_message(struct request *q)
 	if (request_has(q, "MessageAttribute"))
 		sqs_fail(q, "InvalidParameterValue", "InvalidParameterValue",
 		    "Message attributes are not supported here");
-	if (!request_ready(q))
+	if (!queue || !request_ready(q))
 		return;
 	m = queue_send(queue, body, delay * 1000);
 	if (!m) {
@@ -520,7 +520,8 @@ receive_message(struct request *q)
 	request_ignore(q, "MessageAttributeName");
 	request_ignore(q, "MessageSystemAttributeName");
 	request_ignore(q, "ReceiveRequestAttemptId");
-	if (!request_ready(q) || give(q, queue, max, visibility * 1000, wait == 0))
+	if (!queue || !request_ready(q) ||
+	    give(q, queue, max, visibility * 1000, wait == 0))
 		return;
 	w = xnew(struct waiter);
 	w->q = q;
@@ -567,7 +568,7 @@ delete_message(struct request *q)
 		if (!valid)
 			fail_receipt(q);
 	}
-	if (!request_ready(q))
+	if (!queue || !request_ready(q))
 		return;
 	if (m)
 		message_remove(m);
@@ -595,7 +596,7 @@ delete_batch(struct request *q)
 		(void)request_need(q, "%s.%d.Id", entry, i);
 		(void)request_need(q, "%s.%d.ReceiptHandle", entry, i);
 	}
-	if (!request_ready(q)) {
+	if (!queue || !request_ready(q)) {
 		json_decref(done);
 		json_decref(failed);
 		return;
@@ -637,7 +638,7 @@ change_visibility(struct request *q)
 			sqs_fail(q, "AWS.SimpleQueueService.MessageNotInflight",
 			    "MessageNotInflight", "The message is not in flight.");
 	}
-	if (!request_ready(q))
+	if (!queue || !m || !request_ready(q))
 		return;
 	message_hide(m, visibility * 1000);
 	sqs_answer(q, NULL);

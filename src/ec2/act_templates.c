@@ -366,7 +366,8 @@ add_version(struct template *t, struct texts *data, const char *description)
 	struct template_version *v =
 	    object_new(t->o.region, &kind_template_version, NULL);
 
-	qsort(data->v, (size_t)data->n, sizeof(*data->v), by_text);
+	if (data->n)
+		qsort(data->v, (size_t)data->n, sizeof(*data->v), by_text);
 	v->template_id = xstrdup(t->o.id);
 	v->description = xstrdup_null(description);
 	v->number = ++t->latest_version;
@@ -443,7 +444,7 @@ create_version(struct request *q)
 	if (data.n == 0)
 		request_fail(q, "MissingParameter",
 		    "The request must contain the parameter LaunchTemplateData");
-	if (request_ready(q))
+	if (t && request_ready(q))
 		write_in(q, "launchTemplateVersion",
 		    &add_version(t, &data, description)->o, write_version);
 	texts_clear(&data);
@@ -459,7 +460,7 @@ modify_template(struct request *q)
 	struct template_version *v = t ? read_version(q, t, text) : NULL;
 
 	request_ignore(q, "ClientToken");
-	if (!request_ready(q))
+	if (!t || !v || !request_ready(q))
 		return;
 	t->default_version = v->number;
 	object_changed(&t->o);
@@ -472,7 +473,7 @@ delete_template(struct request *q)
 	struct template *t = read_template(q, "");
 	struct template_version *v, *tmp;
 
-	if (!request_ready(q))
+	if (!t || !request_ready(q))
 		return;
 	write_in(q, "launchTemplate", &t->o, write_template);
 	list_for_each_safe (

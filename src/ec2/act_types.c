@@ -398,7 +398,7 @@ describe_offerings(struct request *q)
 	enum location l = LOCATION_REGION;
 	struct page page;
 
-	while (strcmp(location_names[l], by) != 0)
+	while (location_names[l] && strcmp(location_names[l], by) != 0)
 		l++;
 	page_read(q, &page, 5, 1000);
 	struct filters *filters = filters_read(q, offering_filters, false);

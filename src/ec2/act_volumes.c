@@ -293,7 +293,7 @@ attach_volume(struct request *q)
 		i = request_object(q, &kind_instance, instance);
 	if (i)
 		check_attach(q, v, i, device);
-	if (!request_ready(q))
+	if (!v || !i || !request_ready(q))
 		return;
 	volume_tie(v, i, device, ATTACHMENT_ATTACHING);
 	begin(q, v, DELAY_VOLUME_ATTACH);
@@ -339,7 +339,7 @@ detach_volume(struct request *q)
 
 	if (v)
 		check_detach(q, v, force);
-	if (!request_ready(q))
+	if (!v || !request_ready(q))
 		return;
 	v->attachment = ATTACHMENT_DETACHING;
 	if (force)
@@ -366,7 +366,7 @@ delete_volume(struct request *q)
 	else if (v && v->state == VOLUME_DELETING)
 		request_fail(
 		    q, "InvalidVolume.NotFound", "The volume '%s' does not exist.", id);
-	if (!request_ready(q))
+	if (!v || !request_ready(q))
 		return;
 	v->state = VOLUME_DELETING;
 	object_after(&v->o, scenario_delay(q->world, DELAY_VOLUME_DELETE));

@@ -29,7 +29,7 @@ rule_of(const void *o)
 }
 
 /* <ipPermissions>-like lists of a group's rules, those with the same protocol and ports in one item. */
-void rules_write(struct reply *r, const struct group *g, bool egress, const char *name);
+void rules_write(struct reply *to, const struct group *g, bool egress, const char *name);
 
 /* What AWS gives a new group: all may go out. A VPC's default group: its own members may come in, too. */
 void rules_make_default(struct group *g, bool of_vpc);

@@ -72,7 +72,7 @@ put(struct flat *f, const char *name, const json_t *v)
 	f->n++;
 }
 
-static int flatten(struct flat *f, const char *prefix, const json_t *v, int depth);
+static int flatten(struct flat *f, const char *name, const json_t *v, int depth);
 
 static int
 flatten_map(struct flat *f, const char *name, const json_t *v, int plural)
