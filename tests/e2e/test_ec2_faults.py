@@ -229,9 +229,10 @@ def test_what_was_answered_outlives_a_kill_at_any_moment(endpoints):
     made, gone, tokens = set(), set(), {}
     lock, stop = threading.Lock(), threading.Event()
 
+    clients = [e.client(user_agent_extra=f"worker{k}") for k in range(4)]
+
     def work(k):
-        c = e.client(user_agent_extra=f"worker{k}")
-        n = 0
+        c, n = clients[k], 0
         while not stop.is_set():
             token, n = f"w{k}-{n}", n + 1
             try:
