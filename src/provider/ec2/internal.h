@@ -6,7 +6,9 @@
  * What the files of the ec2 provider share:
  *
  *   ec2.c      the table, answers, opening and closing
- *   launch.c   machines that wait for a RunInstances, and where to try it
+ *   launch.c   machines that wait for a RunInstances
+ *   place.c    where to try it
+ *   keys.c     what machines are given, and how they are known before
  *   observe.c  the one DescribeInstances for all of them
  *   machine.c  what is believed of each machine, and what core is told
  *   access.c   from "an address is known" to "ssh works", and commands over ssh
@@ -313,12 +315,36 @@ const struct xml *ec2_item_next(const struct xml *item);
 
 void ec2_launch(struct provider *p, const struct launch_spec *spec,
     provider_launch_fn done, void *arg);
+
+/* ---- place.c ---- */
+
+/* Type and zone (or subnet; NULL: EC2's choice) of a place; the type is NULL behind the last. */
+const char *ec2_place_type(const struct ec2_options *o, int place);
+const char *ec2_place_zone(const struct ec2_options *o, int place);
+
+/* Appends a name for it that no other place has. */
+struct buf;
+void ec2_place_key(const struct ec2_machine *m, int place, struct buf *b);
+
+/* The machine's place had no capacity; and the first place from `from` on that is worth a call, or -1. */
+void ec2_place_cool(const struct ec2_machine *m);
+int ec2_place_next(const struct ec2_machine *m, int from);
 void ec2_cooled_free(struct ec2 *e);
-void ec2_first_unref(struct ec2_machine *m);
+
+/* ---- keys.c ---- */
+
 struct ec2_keys *ec2_keys_new(const struct launch_spec *spec);
+
+/* Wipes the secret. NULL is nothing. */
 void ec2_keys_free(struct ec2_keys *k);
 
-/* Writes the host CA of a host certificate into the known hosts, once. */
+/* Writes the known-hosts file of a launch, named after it; its machines hold references. */
+struct ssh_hostkey;
+int ec2_first_new(struct ec2 *e, const struct ssh_hostkey *key, const char *name,
+    struct ec2_first **ret, struct err *err) ERR_CHECK;
+void ec2_first_unref(struct ec2_machine *m);
+
+/* Writes the CA of a host certificate into the known hosts, once. */
 int ec2_trust_host_ca(struct ec2 *e, const char *host_cert, struct err *err) ERR_CHECK;
 
 /* ---- access.c ---- */

@@ -3,12 +3,9 @@
 /* Launches: those of one kind that come within some milliseconds are one RunInstances. What had no capacity goes on
    to the next place, its type in the next zone and then the next type, and that place is left alone for a while. */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "aws/xml.h"
 #include "base/buf.h"
@@ -18,18 +15,11 @@
 #include "provider/ec2/internal.h"
 #include "provider/ec2/tags.h"
 #include "provider/ec2/user_data.h"
-#include "ssh/cert.h"
 #include "ssh/hostkey.h"
 #include "ssh/wire.h"
 
-#define COOL_MS 180000 /* what had no capacity is not asked for again */
 #define LAUNCH_TIMEOUT_MS 30000
 #define LAUNCH_DEADLINE_MS 240000 /* core gives a launch five minutes */
-
-struct cooled {
-	int64_t until_ms;
-	char key[];
-};
 
 /* One RunInstances under way. */
 struct batch {
@@ -40,183 +30,6 @@ struct batch {
 	int n;
 	char client_token[65];
 };
-
-/* ---- places ---- */
-
-static int
-zones_of(const struct ec2_options *o)
-{
-	return o->zones.n ? o->zones.n : o->subnets.n ? o->subnets.n : 1;
-}
-
-static const char *
-type_at(const struct ec2_options *o, int place)
-{
-	int t = place / zones_of(o);
-
-	return t < o->instance_types.n ? o->instance_types.words[t] : NULL;
-}
-
-/* A zone or a subnet; NULL: EC2's choice. */
-static const char *
-zone_at(const struct ec2_options *o, int place)
-{
-	const struct ec2_list *l = o->zones.n ? &o->zones : &o->subnets;
-
-	return l->n ? l->words[place % zones_of(o)] : NULL;
-}
-
-static void
-place_key(const struct ec2_machine *m, int place, struct buf *b)
-{
-	const char *zone = zone_at(&m->opt, place);
-
-	buf_fmt(b, "%s %s%s", type_at(&m->opt, place), zone ? zone : "-",
-	    m->opt.spot ? " spot" : "");
-}
-
-static bool
-is_cooled(const struct ec2_machine *m, int place)
-{
-	AUTO_BUF struct buf key = BUF_INIT(0);
-	const struct cooled *c;
-
-	place_key(m, place, &key);
-	c = map_get(&m->e->cooled, key.data);
-	return c && c->until_ms > clock_now_ms(m->e->env.clock);
-}
-
-static void
-cool(const struct ec2_machine *m)
-{
-	AUTO_BUF struct buf key = BUF_INIT(0);
-	struct cooled *c;
-
-	place_key(m, m->place, &key);
-	c = map_get(&m->e->cooled, key.data);
-	if (!c) {
-		c = xmalloc(sizeof(*c) + key.len + 1);
-		memcpy(c->key, key.data, key.len + 1);
-		map_put(&m->e->cooled, c->key, c);
-	}
-	c->until_ms = clock_now_ms(m->e->env.clock) + COOL_MS;
-}
-
-void
-ec2_cooled_free(struct ec2 *e)
-{
-	struct cooled *c;
-	size_t at = 0;
-
-	while ((c = map_next(&e->cooled, &at)))
-		free(c);
-	map_fini(&e->cooled);
-}
-
-/* The first place from `from` on that is worth a call; -1: none. */
-static int
-next_place(const struct ec2_machine *m, int from)
-{
-	for (int i = from; type_at(&m->opt, i); i++)
-		if (!is_cooled(m, i))
-			return i;
-	return -1;
-}
-
-/* ---- keys ---- */
-
-struct ec2_keys *
-ec2_keys_new(const struct launch_spec *spec)
-{
-	struct ec2_keys *k = xnew(struct ec2_keys);
-
-	k->host_key = xstrdup(spec->host_key ? spec->host_key : "");
-	k->host_cert = xstrdup(spec->host_cert ? spec->host_cert : "");
-	k->hostname = xstrdup(spec->hostname ? spec->hostname : spec->token);
-	k->lease_s = spec->lease_s;
-	return k;
-}
-
-void
-ec2_keys_free(struct ec2_keys *k)
-{
-	if (!k)
-		return;
-	explicit_bzero(k->host_key, strlen(k->host_key));
-	free(k->host_key);
-	free(k->host_cert);
-	free(k->hostname);
-	free(k);
-}
-
-void
-ec2_first_unref(struct ec2_machine *m)
-{
-	struct ec2_first *f = m->first;
-
-	m->first = NULL;
-	if (!f || --f->refs > 0)
-		return;
-	(void)unlink(f->known_hosts);
-	free(f->known_hosts);
-	free(f);
-}
-
-static int
-write_line(const char *path, int flags, const char *line, struct err *err)
-{
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
-	size_t n = strlen(line);
-
-	if (fd < 0 || write(fd, line, n) != (ssize_t)n)
-		return err_errno(err, fd < 0 ? errno : EIO, "%s", path);
-	return 0;
-}
-
-/* The line is small, the file one of a few, and a new CA rare: read it each time. */
-static bool
-has_line(const char *path, const char *line)
-{
-	AUTO_FCLOSE FILE *f = fopen(path, "re");
-	char *text = NULL;
-	size_t cap = 0;
-	bool found = false;
-
-	while (f && !found && getline(&text, &cap, f) > 0)
-		found = strcmp(text, line) == 0;
-	free(text);
-	return found;
-}
-
-int
-ec2_trust_host_ca(struct ec2 *e, const char *host_cert, struct err *err)
-{
-	AUTO_CERT struct ssh_cert cert = {0};
-	AUTO_FREE char *ca = NULL, *line = NULL;
-
-	if (ssh_cert_parse(host_cert, strlen(host_cert), &cert, err) < 0)
-		return err_wrap(err, "host certificate");
-	ca = ssh_pubkey_line(&cert.ca);
-	line = xasprintf("@cert-authority * %s\n", ca);
-	if (has_line(e->known_hosts, line))
-		return 0;
-	return write_line(e->known_hosts, O_APPEND, line, err);
-}
-
-static int
-first_new(struct ec2 *e, const struct ssh_hostkey *key, const char *name,
-    struct ec2_first **ret, struct err *err)
-{
-	AUTO_FREE char *path = xasprintf("%s/first/%.32s", e->dir, name);
-	AUTO_FREE char *public = ssh_pubkey_line(&key->pub);
-	AUTO_FREE char *line = xasprintf("%s %s\n", "hearth-first", public);
-
-	if (write_line(path, O_TRUNC, line, err) < 0)
-		return -1;
-	*ret = xnew(struct ec2_first);
-	(*ret)->known_hosts = TAKE(path);
-	return 0;
-}
 
 /* ---- the call ---- */
 
@@ -301,7 +114,7 @@ static void
 network(struct aws_form *f, const struct ec2_machine *m)
 {
 	const struct ec2_list *groups = &m->opt.security_groups;
-	const char *zone = zone_at(&m->opt, m->place);
+	const char *zone = ec2_place_zone(&m->opt, m->place);
 	int ids = 0, names = 0;
 
 	if (m->opt.interfaces) {
@@ -344,7 +157,7 @@ add_user_data(struct batch *b, struct aws_form *f, struct err *err)
 		    .lease_s = m->keys->lease_s,
 		};
 		if (user_data_write(&u, &script, err) == 0)
-			rc = first_new(m->e, &key, b->client_token, &first, err);
+			rc = ec2_first_new(m->e, &key, b->client_token, &first, err);
 	}
 	ssh_hostkey_fini(&key);
 	if (rc < 0)
@@ -438,8 +251,8 @@ elsewhere(struct ec2_machine *m, const struct err *err)
 
 	list_remove(&m->in_gather);
 	ec2_first_unref(m);
-	cool(m);
-	place = m->opt.interfaces ? -1 : next_place(m, m->place + 1);
+	ec2_place_cool(m);
+	place = m->opt.interfaces ? -1 : ec2_place_next(m, m->place + 1);
 	if (place < 0 || m->ending) {
 		why.code = ERR_NO_CAPACITY;
 		launch_failed(m, &why);
@@ -542,12 +355,12 @@ run(struct batch *b)
 	struct err err;
 	char count[16];
 
-	place_key(m, m->place, &salt);
+	ec2_place_key(m, m->place, &salt);
 	buf_fmt(&salt, "\n%s", m->image_id);
 	tags_client_token(b->tokens, b->n, salt.data, b->client_token);
 	(void)snprintf(count, sizeof(count), "%d", b->n);
 	aws_form_add(&f, m->image_id, "ImageId");
-	aws_form_add(&f, type_at(&m->opt, m->place), "InstanceType");
+	aws_form_add(&f, ec2_place_type(&m->opt, m->place), "InstanceType");
 	aws_form_add(&f, "1", "MinCount");
 	aws_form_add(&f, count, "MaxCount");
 	aws_form_add(&f, b->client_token, "ClientToken");
@@ -623,8 +436,8 @@ make_interface(struct batch *b)
 	struct aws_form f = {0};
 	char token[65];
 
-	tags_client_token(b->tokens, 1, zone_at(&m->opt, m->place), token);
-	aws_form_add(&f, zone_at(&m->opt, m->place), "SubnetId");
+	tags_client_token(b->tokens, 1, ec2_place_zone(&m->opt, m->place), token);
+	aws_form_add(&f, ec2_place_zone(&m->opt, m->place), "SubnetId");
 	aws_form_add(&f, token, "ClientToken");
 	for (int i = 0; i < groups->n; i++)
 		aws_form_add(&f, groups->words[i], "SecurityGroupId.%d", i + 1);
@@ -738,7 +551,7 @@ fill(struct ec2_machine *m, const struct launch_spec *s, struct err *err)
 	if (m->opt.readiness == EC2_READY_SSH &&
 	    ec2_trust_host_ca(m->e, m->keys->host_cert, err) < 0)
 		return -1;
-	m->place = next_place(m, 0);
+	m->place = ec2_place_next(m, 0);
 	if (m->place < 0) {
 		m->place = 0;
 		err_set(err, ERR_NO_CAPACITY,
