@@ -187,12 +187,11 @@ def soak(work, build, options):
     end = time.monotonic() + options.minutes * 60
     disk, initrd = make_disk(work, kernel, build)
     print(f"# a Debian with kernel {version_of(kernel)} and {build.name} is ready: {disk}", flush=True)
+    wrong = []
     for number in (2,) if options.end_to_end else (1, 2):
         minutes = max(1, int((end - time.monotonic()) / 60))
-        wrong = boot(number, work, disk, initrd, kernel, minutes, options.only)
-        if wrong:
-            return wrong
-    return None
+        wrong.append(boot(number, work, disk, initrd, kernel, minutes, options.only))
+    return "; ".join(filter(None, wrong))
 
 
 def sweep():

@@ -100,7 +100,7 @@ def main_pid():
     return int(must("systemctl", "show", "-P", "MainPID", "hearthd"))
 
 
-def ssh(reservation, command, seconds=60):
+def ssh(reservation, command, seconds=300):
     return sh("sh", "-c", f"{reservation['ssh_command']} {shlex.quote(command)}", seconds=seconds)
 
 
@@ -212,11 +212,10 @@ def the_limits(r):
         if pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
             os.kill(int(pid), 9)
     check(wait(lambda: int((group / "pids.current").read_text()) < 20, 20), "they end, and PID 1 reaps them")
-    before = number(group / "cpu.stat", "usage_usec")
+    before, began = number(group / "cpu.stat", "usage_usec"), time.monotonic()
     done = ssh(r, "timeout 4 sh -c 'while :; do :; done'")
-    used = (number(group / "cpu.stat", "usage_usec") - before) / 1e6
-    # 4 s at half a processor, and a login
-    check(1 < used < 3.5 and number(group / "cpu.stat", "nr_throttled") > 0, f"half a processor: {used:.1f} s", done)
+    used, most = (number(group / "cpu.stat", "usage_usec") - before) / 1e6, (time.monotonic() - began) / 2 + 0.1
+    check(1 < used < most and number(group / "cpu.stat", "nr_throttled") > 0, f"half a processor: {used:.1f} of {most:.1f} s", done)
     check(ssh(r, "echo alive").stdout == "alive\n", "the machine lives on")
 
 
