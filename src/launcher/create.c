@@ -176,10 +176,10 @@ make_files(struct creation *c, struct err *err)
 	    .user_ca = c->q->user_ca,
 	};
 
-	if (c->has_disk)
-		return rootfs_renew(c->machine_fd, err);
 	network_resolv_conf(&c->l->network, c->q->slot, &resolv);
 	files.resolv_conf = resolv.data ? resolv.data : "";
+	if (c->has_disk)
+		return rootfs_renew(c->machine_fd, files.resolv_conf, err);
 	if (!c->l->instances)
 		return rootfs_prepare(c->machine_fd, &files, c->root, err);
 	if (rootfs_prepare_instance(c->machine_fd, &files, c->root, err) < 0)

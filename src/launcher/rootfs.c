@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/testpoint.h"
 #include "launcher/file.h"
 #include "launcher/guest.h"
@@ -134,11 +136,30 @@ rootfs_prepare_instance(
 	return 0;
 }
 
+/* Whatever root inside has put there: no link is followed, nothing but a plain file is written to. */
+static void
+renew_resolv_conf(int machine_fd, const char *text)
+{
+	struct open_how how = {
+	    .flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	AUTO_CLOSE int fd = (int)syscall(
+	    SYS_openat2, machine_fd, UPPER "/etc/resolv.conf", &how, sizeof(how));
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	if (ftruncate(fd, 0) < 0 || write(fd, text, strlen(text)) < 0)
+		log_warn("write an instance's resolv.conf: %s", strerror(errno));
+}
+
 /* A volatile overlay leaves a mark in its work directory, against a crash of the host, and is not mounted again
    where that is. What is lost by such a crash is what was not synced: a running instance's last half minute. */
 int
-rootfs_renew(int machine_fd, struct err *err)
+rootfs_renew(int machine_fd, const char *resolv_conf, struct err *err)
 {
+	renew_resolv_conf(machine_fd, resolv_conf);
 	if (tree_remove_at(machine_fd, WORK, err) < 0)
 		return -1;
 	return make_dir(machine_fd, WORK, 0, err);

@@ -35,8 +35,9 @@ ERR_CHECK int rootfs_prepare(
 ERR_CHECK int rootfs_prepare_instance(
     int machine_fd, const struct rootfs_files *files, uid_t root, struct err *err);
 
-/* Makes what rootfs_prepare_instance() once made, and an instance has changed since, fit to be mounted again. */
-ERR_CHECK int rootfs_renew(int machine_fd, struct err *err);
+/* Makes what rootfs_prepare_instance() once made, and an instance has changed since, fit to be mounted again. The host's
+   resolvers may be others by now: written where the instance has left a file for them. */
+ERR_CHECK int rootfs_renew(int machine_fd, const char *resolv_conf, struct err *err);
 
 /* Mounts the overlay, attached nowhere, for the user namespace. Leaves the process in machine_fd, with one
    descriptor more and, before Linux 6.8, in a mount namespace of its own: for a disposable process. */

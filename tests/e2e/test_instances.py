@@ -218,6 +218,24 @@ def test_stop_keeps_the_disk_and_the_address(launcher, instances):
     assert i.ssh("cat file; cat /etc/ssh/ssh_host_ed25519_key.pub; sudo cat /root/runs") == f"kept\n{key}\nran"
 
 
+def test_a_start_writes_resolvers_to_a_plain_file_alone(launcher, instances):
+    """What root inside has made of it must not lead the launcher elsewhere."""
+    i = instances(1)
+    wanted = i.ssh("cat /etc/resolv.conf")
+    victim = os.path.join(launcher.root, "victim")
+    with open(victim, "w") as f:
+        f.write("untouched")
+    for change, after in [("echo wrong | sudo tee /etc/resolv.conf", wanted), (f"sudo ln -sf {victim} /etc/resolv.conf", None),
+                          ("sudo sh -c 'rm /etc/resolv.conf; mkdir /etc/resolv.conf'", None),
+                          ("sudo sh -c 'rmdir /etc/resolv.conf; mkfifo /etc/resolv.conf'", None)]:
+        i.ssh(change)
+        i.close_metadata()
+        assert i.ask(lc.STOP).error == lc.OK
+        i.start(needs_disk=1)
+        assert after is None or i.ssh("cat /etc/resolv.conf") == after
+        assert open(victim).read() == "untouched", change
+
+
 def test_a_disk_that_is_needed_must_be_there(launcher):
     i = Instance(launcher, 1)
     reply = i.ask(lc.START, image="debian", slot=1, needs_disk=1)
