@@ -323,7 +323,7 @@ def test_events_are_a_hint(endpoints, daemons):
 @pytest.mark.seconds(90)
 def test_spot_requests_end_with_their_machines(endpoints, daemons):
     """One that is stopped is a persistent request, which would launch another when its instance ends."""
-    e = endpoints().start()
+    e = endpoints(settings={"log_level": "debug"}).start()
     d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 1, stopped: 1, max: 4, spot: true}}"}).start()
     d.fill(seconds=30)
     wait_for(lambda: sorted(i["State"]["Name"] for i in alive(e)) == ["running", "stopped"], 30, message=lambda: str(alive(e)))
@@ -333,7 +333,7 @@ def test_spot_requests_end_with_their_machines(endpoints, daemons):
     d.hearth("pool", "set", "default", "--running", "0", "--stopped", "0", check=True)
     wait_for(lambda: alive(e) == [], 30, message=lambda: str(alive(e)))
     left = [r for r in e.ec2.describe_spot_instance_requests()["SpotInstanceRequests"] if r["State"] in ("open", "active")]
-    assert left == []
+    assert left == [] and calls(e)["CancelSpotInstanceRequests"] >= 1
     agree(d, e)
 
 

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "provider/ec2/internal.h"
 #include "provider/ec2/options.h"
 #include "provider/ec2/tags.h"
 #include "provider/ec2/user_data.h"
@@ -247,6 +249,183 @@ options_refuse_the_rest(void **state)
 	}
 }
 
+/* ---- what is believed of a machine ---- */
+
+struct told {
+	int n;
+	enum sighting_state last;
+};
+
+static void
+on_sighting(void *arg, const struct sighting *s)
+{
+	struct told *t = arg;
+
+	t->n++;
+	t->last = s->state;
+}
+
+/* A provider that never calls anybody: what it would look at is given to it. */
+static struct ec2_machine *
+machine(struct ec2 *e, struct told *t)
+{
+	struct ec2_machine *m;
+	struct err err;
+
+	*e = (struct ec2){.env = {.clock = clock_new_sim(1790000000000),
+			      .arg = t,
+			      .sighting = on_sighting}};
+	list_init(&e->answers);
+	list_init(&e->images);
+	list_init(&e->to_terminate);
+	m = ec2_machine_new(e, "m-0123456789ab");
+	assert_int_equal(ec2_options_parse("readiness=running\n", &m->opt, &err), 0);
+	m->have_opt = true;
+	return m;
+}
+
+static void
+machine_over(struct ec2_machine *m)
+{
+	struct ec2 *e = m->e;
+
+	e->closing = true;
+	ec2_machine_free(m);
+	timer_off(&e->change);
+	timer_off(&e->look_timer);
+	map_fini(&e->machines);
+	map_fini(&e->refs);
+	clock_free(e->env.clock);
+}
+
+static void
+shows(struct ec2_machine *m, enum ec2_state state)
+{
+	struct ec2_instance i = {.ref = "i-0123456789abcdef0", .state = state};
+
+	m->e->look++;
+	ec2_machine_observe(m, &i);
+}
+
+/* Old replies: what contradicts the last move is not believed for half a minute, and an end for ever. */
+static void
+states_move_forward(void **state)
+{
+	static const struct {
+		enum ec2_state seen[3];
+		enum ec2_state believed;
+		int64_t wait_ms; /* before the last one */
+	} rows[] = {
+	    {{EC2_PENDING, EC2_RUNNING, EC2_PENDING}, EC2_RUNNING, 0},
+	    {{EC2_PENDING, EC2_PENDING, EC2_RUNNING}, EC2_RUNNING, 0},
+	    {{EC2_RUNNING, EC2_STOPPED, EC2_RUNNING}, EC2_STOPPED, 0},
+	    {{EC2_RUNNING, EC2_STOPPED, EC2_RUNNING}, EC2_RUNNING, EC2_STALE_MS},
+	    {{EC2_RUNNING, EC2_STOPPING, EC2_RUNNING}, EC2_STOPPING, 0},
+	    {{EC2_RUNNING, EC2_STOPPING, EC2_STOPPED}, EC2_STOPPED, 0},
+	    {{EC2_RUNNING, EC2_SHUTTING_DOWN, EC2_RUNNING}, EC2_SHUTTING_DOWN, 0},
+	    {{EC2_RUNNING, EC2_SHUTTING_DOWN, EC2_RUNNING}, EC2_SHUTTING_DOWN,
+		10 * EC2_STALE_MS},
+	    {{EC2_RUNNING, EC2_TERMINATED, EC2_RUNNING}, EC2_TERMINATED,
+		10 * EC2_STALE_MS},
+	    {{EC2_RUNNING, EC2_TERMINATED, EC2_SHUTTING_DOWN}, EC2_TERMINATED, 0},
+	    {{EC2_PENDING, EC2_PENDING, EC2_TERMINATED}, EC2_TERMINATED, 0},
+	};
+
+	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+		struct told t = {0};
+		struct ec2 e;
+		struct ec2_machine *m = machine(&e, &t);
+
+		for (int i = 0; i < 3; i++) {
+			if (i == 2)
+				clock_sim_advance(e.env.clock, rows[k].wait_ms);
+			shows(m, rows[k].seen[i]);
+		}
+		if (m->state != rows[k].believed)
+			fail_msg("row %zu: %s", k, ec2_state_name(m->state));
+		machine_over(m);
+	}
+}
+
+/* A start that was accepted: that it is stopped is old news for a while, and then it is true. */
+static void
+a_start_is_believed(void **state)
+{
+	struct told t = {0};
+	struct ec2 e;
+	struct ec2_machine *m = machine(&e, &t);
+
+	shows(m, EC2_RUNNING);
+	assert_int_equal(t.last, SIGHTING_READY);
+	shows(m, EC2_STOPPED);
+	assert_int_equal(t.last, SIGHTING_STOPPED);
+	m->start_ms = clock_now_ms(e.env.clock);
+	ec2_machine_move(m, EC2_PENDING);
+	shows(m, EC2_STOPPED);
+	assert_int_equal(m->state, EC2_PENDING);
+	clock_sim_advance(e.env.clock, EC2_STALE_MS);
+	shows(m, EC2_STOPPED);
+	assert_int_equal(m->state, EC2_STOPPED);
+	machine_over(m);
+}
+
+/* One that somebody else stops must not count as seen alive meanwhile. */
+static void
+stopping_is_not_told(void **state)
+{
+	struct told t = {0};
+	struct ec2 e;
+	struct ec2_machine *m = machine(&e, &t);
+	int n;
+
+	shows(m, EC2_RUNNING);
+	n = t.n;
+	shows(m, EC2_STOPPING);
+	assert_int_equal(t.n, n);
+	shows(m, EC2_STOPPED);
+	assert_int_equal(t.last, SIGHTING_STOPPED);
+	machine_over(m);
+}
+
+/* Not listed is no state: for five minutes, or ten seconds once its end was accepted. */
+static void
+absence_is_not_an_end(void **state)
+{
+	struct told t = {0};
+	struct ec2 e;
+	struct ec2_machine *m = machine(&e, &t);
+
+	shows(m, EC2_RUNNING);
+	for (int i = 0; i < 299; i++) {
+		ec2_machine_missed(m);
+		clock_sim_advance(e.env.clock, 1000);
+	}
+	assert_int_equal(m->state, EC2_RUNNING);
+	shows(m, EC2_RUNNING); /* there it is */
+	for (int i = 0; i < 299; i++) {
+		ec2_machine_missed(m);
+		clock_sim_advance(e.env.clock, 1000);
+	}
+	assert_int_equal(m->state, EC2_RUNNING);
+	clock_sim_advance(e.env.clock, 2000);
+	ec2_machine_missed(m);
+	assert_int_equal(m->state, EC2_TERMINATED);
+	assert_int_equal(t.last, SIGHTING_DEAD);
+	machine_over(m);
+
+	m = machine(&e, &t);
+	shows(m, EC2_RUNNING);
+	m->ending = m->end_asked = true;
+	ec2_machine_missed(m);
+	clock_sim_advance(e.env.clock, EC2_ENDED_ABSENT_MS - 1);
+	ec2_machine_missed(m);
+	assert_int_equal(m->state, EC2_RUNNING);
+	clock_sim_advance(e.env.clock, 1);
+	ec2_machine_missed(m);
+	assert_int_equal(m->state, EC2_TERMINATED);
+	machine_over(m);
+}
+
 int
 main(void)
 {
@@ -259,6 +438,10 @@ main(void)
 	    cmocka_unit_test(scripts_cannot_be_broken_out_of),
 	    cmocka_unit_test(options_have_defaults),
 	    cmocka_unit_test(options_refuse_the_rest),
+	    cmocka_unit_test(states_move_forward),
+	    cmocka_unit_test(a_start_is_believed),
+	    cmocka_unit_test(stopping_is_not_told),
+	    cmocka_unit_test(absence_is_not_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
