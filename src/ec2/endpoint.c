@@ -38,6 +38,7 @@ struct endpoint {
 	    idle; /* keeps the loop from sleeping while something is to be committed */
 	struct list ready;   /* of calls: answered with the next commit */
 	struct list waiting; /* of calls: later, or by a delay of the scenario */
+	bool failing;	     /* the state could not be written */
 	int n_handles;
 };
 
@@ -256,17 +257,29 @@ set_ready(struct call *c)
 	wake(c->endpoint);
 }
 
+/* One line when the state cannot be written, and one when it can again: every round tries. */
+static bool
+commit(struct endpoint *e)
+{
+	struct err err = {0};
+	bool kept = world_commit(e->world, &err) == 0;
+
+	if (!kept && !e->failing)
+		log_error("%s%s%s; calls fail until it works", err.msg,
+		    err.hint[0] ? "; " : "", err.hint);
+	else if (kept && e->failing)
+		log_info("the state can be written again");
+	e->failing = !kept;
+	return kept;
+}
+
 static void
 flush(struct endpoint *e)
 {
-	struct err err = {0};
 	struct call *c, *tmp;
-	bool kept = world_commit(e->world, &err) == 0;
+	bool kept = commit(e);
 
 	uv_idle_stop(&e->idle);
-	if (!kept)
-		log_error("%s%s%s; calls fail until it works", err.msg,
-		    err.hint[0] ? "; " : "", err.hint);
 	list_for_each_safe (c, tmp, &e->ready, link) {
 		if (!kept)
 			request_fail(&c->q, "InternalError",

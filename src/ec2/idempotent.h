@@ -20,7 +20,7 @@ extern const struct kind kind_token;
    request_ready(); what it returns is valid until then only if that says yes. */
 const struct token *idempotent_find(struct request *q);
 
-/* After the object was made: the request's token, if it has one, stands for it (too). */
-void idempotent_keep(struct request *q, const char *id);
+/* `made` is an object's id: the request's token, if it has one, stands for it (too). */
+void idempotent_keep(struct request *q, const char *made);
 
 #endif

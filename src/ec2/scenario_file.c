@@ -261,7 +261,7 @@ parse(const char *file, const char *text, size_t n, double speed, int depth,
 	if (make_base(&at, tree, speed, depth, &s, err) == 0)
 		rc = yaml_fields_parse(&at, tree, top_fields, s, err);
 	tree_free(tree);
-	if (rc < 0) {
+	if (rc < 0 || !s) {
 		scenario_free(s);
 		return -1;
 	}

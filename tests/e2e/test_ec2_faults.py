@@ -4,6 +4,7 @@ for the same seed; what was answered outlives a kill at any moment; and time and
 
 import pathlib
 import random
+import resource
 import threading
 import time
 
@@ -269,6 +270,26 @@ def test_what_was_answered_outlives_a_kill_at_any_moment(endpoints):
         by_token.setdefault(i["ClientToken"], []).append(i["InstanceId"])
     assert all(len(v) == 2 for v in by_token.values()), "a token has made more than its own"
     assert all(sorted(by_token[t]) == sorted(v) for t, v in tokens.items())
+
+
+def test_a_state_that_cannot_be_written(endpoints):
+    """Calls fail while there is no room, with one line in the log; then it goes on, and nothing that was answered is lost."""
+    e = endpoints().start(restore_signals=False)  # Python ignores SIGXFSZ: a file too long is an error and no death
+    c = e.ec2
+    ami = image(c)
+    [before] = run(c, ImageId=ami)
+    c.get_waiter("instance_running").wait(InstanceIds=[before], WaiterConfig=QUICK)
+    limit = resource.prlimit(e.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(e.process.pid, resource.RLIMIT_FSIZE, (4096, limit[1]))
+    for _ in range(3):
+        assert error(run, c, ImageId=ami) == ("InternalError", 500)
+    resource.prlimit(e.process.pid, resource.RLIMIT_FSIZE, limit)
+    [after] = run(c, ImageId=ami)
+    assert e.log_text().count("calls fail until it works") == 1
+    assert "can be written again" in e.log_text()
+    e.kill()
+    e.start()
+    assert {before, after} <= {i["InstanceId"] for i in described(c)}
 
 
 def usage(pid):
