@@ -260,7 +260,8 @@ look_failed(struct ec2 *e, const struct err *err)
 
 	if (!e->look_failed_ms) {
 		e->look_failed_ms = clock_now_ms(e->env.clock);
-		log_warn("ec2: %s; trying again every second", why.msg);
+		if (list_empty(&e->inventories_now)) /* else core says it */
+			log_warn("ec2: %s; trying again every second", why.msg);
 	}
 	give_inventories(e, NULL, 0, &why);
 	next_look(e);
