@@ -76,6 +76,11 @@ def test_a_reservation_of_a_real_machine(house, daemons):
     said = d.hearth("ssh", "mine", "--", "whoami; sudo cat /root/was; sudo cat /var/lib/hearth/deadline", check=True).stdout.split("\n")
     assert said[0] == "ec2-user" and said[1] == "set up"
     assert 3500 < int(said[2]) / 1000 - time.time() < 3610, "its deadline is in the machine"
+    words = shlex.split(got["ssh_command"])
+    words.insert(1, "-tt")
+    seen = subprocess.run([*words, "sudo /usr/local/sbin/hearth-deadline 290 'save your work'; sleep 3"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False).stdout
+    assert "hearth: this machine ends in 5 minutes; save your work" in seen, seen
     # the claim, its certificate, its deadline and its session: none of them calls AWS; what is counted is the look a second and the refill
     after = calls(house) - before
     assert set(after) <= {"DescribeInstances", "RunInstances"} and after["RunInstances"] <= 1, after
