@@ -155,10 +155,18 @@ spot_on_stopped(struct instance *i)
 	    "Your Spot Instance is stopped.");
 }
 
+static bool
+goes_on(const struct spot_request *s)
+{
+	return s->persistent &&
+	       (!s->valid_until || s->valid_until > world_now(s->o.region->world));
+}
+
 void
 spot_on_terminated(struct instance *i)
 {
 	struct spot_request *s = request_of(i);
+	struct instance *next;
 
 	if (!s)
 		return;
@@ -166,8 +174,16 @@ spot_on_terminated(struct instance *i)
 	s->notice_at = 0;
 	if (s->state == SPOT_CANCELLED)
 		return;
-	move(s, SPOT_CLOSED, "instance-terminated-by-user",
-	    "Your Spot Instance is terminated.");
+	next = goes_on(s) ? spot_launch_again(i) : NULL;
+	if (!next) {
+		move(s, SPOT_CLOSED, "instance-terminated-by-user",
+		    "Your Spot Instance is terminated.");
+		return;
+	}
+	xstrset(&s->instance_id, next->o.id);
+	xstrset(&next->spot_request, s->o.id);
+	object_changed(&next->o);
+	move(s, SPOT_ACTIVE, "fulfilled", "Your spot request is fulfilled.");
 }
 
 void

@@ -290,11 +290,11 @@ leave_everything(struct instance *i)
 static void
 be_terminated(struct instance *i)
 {
+	spot_on_terminated(i);
 	leave_everything(i);
 	i->was_up = false;
 	i->checks_ok_at = 0;
 	move(i, INSTANCE_TERMINATED);
-	spot_on_terminated(i);
 	begin(i, WORK_SHOWN, scenario_delay(world_of(i), DELAY_TERMINATED_SHOWN));
 }
 

@@ -35,7 +35,10 @@ extern const struct kind kind_spot_request;
 
 void spot_request_make(struct request *q, const struct run *r, struct instance *i);
 
-/* What its instance has come to. An instance without one: nothing. */
+/* Another instance like `i`, which still has its disks and interfaces; without tags. NULL: there is no room for it now. */
+struct instance *spot_launch_again(const struct instance *i);
+
+/* What its instance has come to. An instance without one: nothing. terminated: before it leaves its disks and interfaces. */
 void spot_on_running(struct instance *i);
 void spot_on_stopped(struct instance *i);
 void spot_on_terminated(struct instance *i);

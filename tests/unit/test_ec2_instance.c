@@ -390,6 +390,50 @@ test_spot(void **state)
 	ec2_world_close(&t);
 }
 
+static int
+running(void)
+{
+	ec2_world_call(&t, R, "DescribeInstances",
+	    "Filter.1.Name=instance-state-name&Filter.1.Value.1=running");
+	return ec2_world_count(&t, "amiLaunchIndex");
+}
+
+/* Until it is cancelled, which must come first. */
+static void
+test_a_persistent_request_makes_the_next_one(void **state)
+{
+	static const char persistent[] =
+	    "InstanceMarketOptions.MarketType=spot&"
+	    "InstanceMarketOptions.SpotOptions.SpotInstanceType=persistent";
+	char first[64], request[64];
+
+	open_world("throttle: false\n", NULL);
+	run(persistent);
+	(void)snprintf(first, sizeof(first), "%s", id);
+	(void)snprintf(
+	    request, sizeof(request), "%s", ec2_world_text(&t, "spotInstanceRequestId"));
+	ec2_world_pass(&t, 1);
+	expect("TerminateInstances", "");
+	ec2_world_pass(&t, 10);
+	assert_string_equal(state_of(first), "terminated");
+	assert_int_equal(running(), 1);
+	assert_string_equal(ec2_world_text(&t, "spotInstanceRequestId"), request);
+	assert_int_equal(ec2_world_count(&t, "volumeId"), 1);
+	(void)snprintf(id, sizeof(id), "%s", ec2_world_text(&t, "instanceId"));
+	assert_string_not_equal(id, first);
+	call("CancelSpotInstanceRequests", "SpotInstanceRequestId.1=%s", request);
+	assert_string_equal(t.code, "");
+	expect("TerminateInstances", "");
+	ec2_world_pass(&t, 10);
+	assert_int_equal(running(), 0);
+	run("InstanceMarketOptions.MarketType=spot"); /* one-time: none follows */
+	ec2_world_pass(&t, 1);
+	expect("TerminateInstances", "");
+	ec2_world_pass(&t, 10);
+	assert_int_equal(running(), 0);
+	ec2_world_close(&t);
+}
+
 static void
 test_interfaces_made_before(void **state)
 {
@@ -482,6 +526,7 @@ main(void)
 	    cmocka_unit_test(test_faults_of_instances),
 	    cmocka_unit_test(test_stale_describes),
 	    cmocka_unit_test(test_spot),
+	    cmocka_unit_test(test_a_persistent_request_makes_the_next_one),
 	    cmocka_unit_test(test_interfaces_made_before),
 	    cmocka_unit_test(test_a_restart_goes_on),
 	};
