@@ -133,9 +133,11 @@ class Lab(Endpoint):
             done = self.teardown()
             assert done.returncode == 0, done.stderr
             left = {k: v for k, v in self.leftovers().items() if v}
+            complaints = [line for line in self.log_text().splitlines() if "Sanitizer" in line or "runtime error" in line]
         finally:
             super().close()
         assert not left, left
+        assert not complaints, complaints
 
 
 @pytest.fixture(scope="module")
