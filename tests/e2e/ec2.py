@@ -84,7 +84,7 @@ class Endpoint:
     """hearth-ec2 with a directory of its own on a free port of loopback. `settings` are further keys of the
     configuration, as YAML text; None removes one. `scenario` may be the YAML text of one."""
 
-    def __init__(self, machines="fake", scenario="instant", speed=1, settings=None, directory=None, image=None):
+    def __init__(self, machines="fake", scenario="instant", speed=1, settings=None, directory=None, image=None, recorded=True):
         self.own_directory = directory is None
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="hearth-ec2-", dir="/tmp"))
         self.dir.chmod(0o755)
@@ -106,7 +106,7 @@ class Endpoint:
         self.settings.setdefault("scenario", scenario)
         self.write_config()
         self.proxy = None
-        if RECORD:
+        if RECORD and recorded:
             from aws_proxy import Recorder
 
             self.proxy = Recorder("127.0.0.1", self.port, RECORD)
