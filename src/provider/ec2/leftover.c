@@ -169,7 +169,7 @@ still_there(struct ec2 *e, const char *id, const char *status)
 		remove_one(e, id, NULL);
 }
 
-/* An interface of a machine that never came to have an id. */
+/* An interface of a machine that was never seen with one: it has no id, or had ended before we looked. */
 struct by_token {
 	const char *packed, *id;
 };
@@ -179,7 +179,7 @@ take_interface(struct ec2_machine *m, void *arg)
 {
 	const struct by_token *t = arg;
 
-	if (m->ref[0] == '\0' && m->token[0] && strcmp(m->token + 2, t->packed) == 0) {
+	if (!m->interfaces[0] && m->token[0] && strcmp(m->token + 2, t->packed) == 0) {
 		xstrset(&m->interfaces[0], t->id);
 		m->left = true;
 	}
@@ -242,7 +242,7 @@ add_interfaces(struct ec2_machine *m, void *arg)
 static void
 add_token(struct ec2_machine *m, void *arg)
 {
-	if (m->ref[0] == '\0' && !m->interfaces[0] && m->token[0] && !m->sought) {
+	if (!m->interfaces[0] && m->token[0] && !m->sought) {
 		m->sought = m->left = true; /* what is found is looked at next time */
 		add_id(arg, "tag:" TAG_TOKENS "0", m->token + 2);
 	}

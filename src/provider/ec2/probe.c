@@ -13,8 +13,8 @@
 #define ATTEMPTS_MAX 12
 #define SILENT_MS 600  /* an attempt that nobody has answered by then is given up */
 #define BANNER_MS 5000 /* one that is connected */
-#define MORE_SLOWLY_MS                                                                   \
-	200 /* once an sshd answers that is not ours yet: some count such visits */
+#define ANSWERS_AT_FULL_SPEED 40
+#define MORE_SLOWLY_MS 200 /* after these: some sshds count such visits against us */
 
 struct attempt {
 	struct list in_probe;
@@ -38,7 +38,7 @@ struct probe {
 	struct timer timer;
 	int64_t ends_ms; /* 0: never */
 	struct err last; /* what the last attempt came to */
-	bool answered;	 /* some sshd is there */
+	int answers;	 /* of an sshd that is not as wanted yet */
 };
 
 static void
@@ -85,7 +85,7 @@ identified(struct attempt *a)
 {
 	struct probe *p = a->p;
 
-	p->answered = true;
+	p->answers++;
 	if (!p->want || strstr(a->banner.line, p->want)) {
 		finish(p, &(struct err){0});
 		return;
@@ -199,7 +199,7 @@ tick(void *arg)
 	}
 	if (!listening(p) && p->n < ATTEMPTS_MAX)
 		attempt(p);
-	if (p->answered && pause < MORE_SLOWLY_MS)
+	if (p->answers > ANSWERS_AT_FULL_SPEED && pause < MORE_SLOWLY_MS)
 		pause = MORE_SLOWLY_MS;
 	if (p->ends_ms && p->ends_ms - now < pause)
 		pause = (int)(p->ends_ms - now);
