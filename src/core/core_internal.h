@@ -4,10 +4,12 @@
 
 /*
  * What core's files share. Who moves what:
- *   machine.c      a machine's state, by its plans and by sightings
- *   reservation.c  a reservation's state
+ *   machine.c      a machine's state, by its launch and its end; machine_tier.c by its tier's stops and starts,
+ *                  machine_seen.c by sightings
+ *   reservation.c  a reservation's state; reservation_plan.c its plan
  *   claim.c        the guarded transaction that joins the two
- *   pool.c         how many machines there are: reconcile, back-off, rotation, budget
+ *   pool.c         how many machines there are: reconcile, back-off, rotation, budget; pool_settings.c what
+ *                  operators and the configuration change
  *   recover.c      the start: store, inventories, adoption
  *   write.c        transactions, events, what happens when the store cannot write
  */
@@ -323,6 +325,19 @@ struct list *machine_place(struct cmachine *m);
 double machine_cost(const struct cpool *p, bool stopped, int64_t from_at, int64_t to_at);
 int64_t machine_lease_s(const struct cpool *p);
 
+/* For machine.c, machine_tier.c and machine_seen.c among themselves. */
+extern const struct plan machine_launch_plan, machine_start_plan, machine_stop_plan,
+    machine_end_plan;
+
+/* The run's machine, or NULL: nobody waits for the answer any more. */
+struct cmachine *machine_of(struct plan_run *run);
+void machine_moved_place(struct cmachine *m, struct list *was); /* its state changed */
+void machine_count_tiered(struct cmachine *m, bool tiered);
+void machine_begin_end(struct cmachine *m); /* starts the end plan */
+int machine_ready_step(const struct plan_run *run);
+void machine_ready_start(struct plan_run *run, int i);
+void machine_stop_begin(struct cmachine *m);
+
 /* ---- claim.c ---- */
 
 /* The oldest ready machine a claim may take now, or NULL and why not. */
@@ -360,6 +375,11 @@ void reservation_launch_failed(struct creservation *r, const char *why);
 void reservation_end(struct creservation *r, enum end_reason reason, const char *error);
 void reservation_undone(struct creservation *r); /* its machine is gone; may free r */
 void reservation_set_timer(struct creservation *r);
+void reservation_count_active(struct creservation *r); /* when it first is */
+void reservation_swap(
+    struct creservation *r, const char *why); /* its machine does not serve: another */
+void reservation_fail_for_keys(struct creservation *r);
+int64_t reservation_wall_offset(const struct core *c); /* wall clock less clock */
 void reservation_push_deadline(struct creservation *r);
 void reservation_contact(struct creservation *r); /* alone, after a restart */
 void reservation_plan_new(struct creservation *r);

@@ -2,7 +2,6 @@
 #include "core/core_internal.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,14 +17,10 @@
 #define FAILED_KEPT 5
 #define LEASE_SLACK_S 3600
 #define OVER_AGAIN_MS 1000
-#define STOPPED_TIMEOUT_MS (20 * 60 * 1000) /* hibernating writes all of the memory */
-#define START_AGAIN_MS (60 * 1000)
-
-static const struct plan launch_plan, start_plan, stop_plan, end_plan;
 
 /* An answer on its way: holds the run, and with it the question whether anybody still waits. */
-static struct cmachine *
-owner_of(struct plan_run *run)
+struct cmachine *
+machine_of(struct plan_run *run)
 {
 	return run->over ? NULL : run->owner;
 }
@@ -63,16 +58,16 @@ count_of(struct cpool *p, const struct list *l)
 				  : &p->n_ready;
 }
 
-static void
-count_tiered(struct cmachine *m, bool tiered)
+void
+machine_count_tiered(struct cmachine *m, bool tiered)
 {
 	m->pool->n_tiered += tiered - m->tiered;
 	m->tiered = tiered;
 }
 
 /* Puts it on the list of its state; `was` is the list it leaves (NULL: none). */
-static void
-place(struct cmachine *m, struct list *was)
+void
+machine_moved_place(struct cmachine *m, struct list *was)
 {
 	struct list *now;
 
@@ -82,7 +77,7 @@ place(struct cmachine *m, struct list *was)
 		--*count_of(m->pool, was);
 	++*count_of(m->pool, now);
 	m->pool->n_claiming += (now == &m->pool->claiming) - (was == &m->pool->claiming);
-	count_tiered(m, now == &m->pool->ready && m->m.tier != TIER_RUNNING);
+	machine_count_tiered(m, now == &m->pool->ready && m->m.tier != TIER_RUNNING);
 	list_remove(&m->in_pool);
 	list_push_back(now, &m->in_pool);
 }
@@ -93,7 +88,7 @@ machine_set_claiming(struct cmachine *m, bool claiming)
 	struct list *was = machine_place(m);
 
 	m->claiming = claiming;
-	place(m, was);
+	machine_moved_place(m, was);
 	if (!claiming &&
 	    m->m.state == MACHINE_READY) { /* it was the oldest, and is again */
 		list_remove(&m->in_pool);
@@ -123,7 +118,7 @@ machine_move(struct cmachine *m, enum machine_state to)
 	m->claiming = false;
 	if (to == MACHINE_TERMINATED || to == MACHINE_FAILED)
 		m->m.ended_at = clock_wall_ms(m->core->clock);
-	place(m, was);
+	machine_moved_place(m, was);
 	core_save_machine(m);
 	pool_wake(m->pool);
 }
@@ -142,7 +137,7 @@ machine_new(struct cpool *p, const struct machine *row)
 	m->outdated = row->created_at < p->shaped_at;
 	m->billed_from_at = row->created_at;
 	list_init(&m->in_pool);
-	place(m, NULL);
+	machine_moved_place(m, NULL);
 	map_put(&p->core->machines, m->m.id.s, m);
 	return m;
 }
@@ -152,7 +147,7 @@ machine_free(struct cmachine *m)
 {
 	--*count_of(m->pool, machine_place(m));
 	m->pool->n_claiming -= machine_place(m) == &m->pool->claiming;
-	count_tiered(m, false);
+	machine_count_tiered(m, false);
 	list_remove(&m->in_pool);
 	plan_run_drop(m->run);
 	timer_off(&m->timer);
@@ -225,7 +220,8 @@ machine_launch(struct cpool *p, struct creservation *r, enum tier tier)
 	}
 	c->n.launches++;
 	core_save_machine(m);
-	m->run = plan_run_new(c, &launch_plan, m, m->m.id, r ? r->launches + 1 : 1);
+	m->run =
+	    plan_run_new(c, &machine_launch_plan, m, m->m.id, r ? r->launches + 1 : 1);
 	xstrset(&m->run->rows[LAUNCH_STEP_LAUNCH].token, m->m.id.s);
 	if (p->p.n_setup == 0)
 		plan_run_skip(m->run, LAUNCH_STEP_SETUP);
@@ -237,7 +233,7 @@ static void
 launch_answered(void *arg, const char *ref, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = owner_of(run);
+	struct cmachine *m = machine_of(run);
 
 	if (m && plan_step_running(run, LAUNCH_STEP_LAUNCH)) {
 		if (err->code == ERR_NONE) {
@@ -304,10 +300,10 @@ launch_start(struct plan_run *run, int i)
 	free(cert);
 }
 
-static int
-ready_step(const struct plan_run *run)
+int
+machine_ready_step(const struct plan_run *run)
 {
-	return run->plan == &start_plan ? START_STEP_READY : LAUNCH_STEP_READY;
+	return run->plan == &machine_start_plan ? START_STEP_READY : LAUNCH_STEP_READY;
 }
 
 static void
@@ -317,12 +313,12 @@ ready_overdue(void *arg)
 	struct err err;
 
 	err_set(&err, ERR_UNAVAILABLE, "no ssh within %d s", READY_TIMEOUT_MS / 1000);
-	if (m->run && plan_step_running(m->run, ready_step(m->run)))
-		plan_step_failed(m->run, ready_step(m->run), &err);
+	if (m->run && plan_step_running(m->run, machine_ready_step(m->run)))
+		plan_step_failed(m->run, machine_ready_step(m->run), &err);
 }
 
-static void
-ready_start(struct plan_run *run, int i)
+void
+machine_ready_start(struct plan_run *run, int i)
 {
 	struct cmachine *m = run->owner;
 
@@ -339,7 +335,7 @@ static void
 setup_answered(void *arg, int exit_code, const char *output, const struct err *why)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = owner_of(run);
+	struct cmachine *m = machine_of(run);
 	struct err err;
 
 	if (m && plan_step_running(run, LAUNCH_STEP_SETUP)) {
@@ -379,12 +375,12 @@ setup_start(struct plan_run *run, int i)
 	    plan_run_ref(run));
 }
 
-static void
-begin_end(struct cmachine *m)
+void
+machine_begin_end(struct cmachine *m)
 {
 	timer_off(&m->timer);
 	plan_run_drop(m->run);
-	m->run = plan_run_new(m->core, &end_plan, m, m->m.id, ++m->end_attempts);
+	m->run = plan_run_new(m->core, &machine_end_plan, m, m->m.id, ++m->end_attempts);
 	xstrset(&m->run->rows[END_STEP_TERMINATE].token, m->m.id.s);
 	xstrset(&m->run->rows[END_STEP_TERMINATE].resource, m->m.provider_ref);
 	plan_run_start(m->run);
@@ -394,7 +390,7 @@ begin_end(struct cmachine *m)
 static void
 launch_undo(struct plan_run *run, int i)
 {
-	begin_end(run->owner);
+	machine_begin_end(run->owner);
 }
 
 /* No longer the cold launch of a reservation: a spare like any other, or on its way out. */
@@ -436,7 +432,7 @@ launch_finished(struct plan_run *run, const struct err *err)
 	if (err->code == ERR_CANCELLED) {
 		machine_move(m, MACHINE_TERMINATING);
 		if (!m->run)
-			begin_end(m);
+			machine_begin_end(m);
 		return;
 	}
 	machine_move(m, MACHINE_FAILED);
@@ -446,7 +442,7 @@ launch_finished(struct plan_run *run, const struct err *err)
 		reservation_launch_failed(r, err->msg);
 }
 
-static const struct plan launch_plan = {
+const struct plan machine_launch_plan = {
     .name = "launch",
     .n = 3,
     .steps =
@@ -457,7 +453,7 @@ static const struct plan launch_plan = {
 		.undo = launch_undo},
 	    [LAUNCH_STEP_READY] = {.name = "ready",
 		.waits_for = 1u << LAUNCH_STEP_LAUNCH,
-		.start = ready_start},
+		.start = machine_ready_start},
 	    [LAUNCH_STEP_SETUP] = {.name = "setup",
 		.waits_for = 1u << LAUNCH_STEP_READY,
 		.effect = true,
@@ -466,243 +462,13 @@ static const struct plan launch_plan = {
     .finished = launch_finished,
 };
 
-/* ---- to a tier, and back ---- */
-
-bool
-machine_at_rest(const struct cmachine *m)
-{
-	return !m->run &&
-	       (m->m.state == MACHINE_STOPPED || m->m.state == MACHINE_HIBERNATED);
-}
-
-static enum machine_state
-tier_state(const struct cmachine *m)
-{
-	return m->m.tier == TIER_HIBERNATED ? MACHINE_HIBERNATED : MACHINE_STOPPED;
-}
-
-static void
-stop_begin(struct cmachine *m)
-{
-	m->run = plan_run_new(m->core, &stop_plan, m, m->m.id, 1);
-	xstrset(&m->run->rows[STOP_STEP_STOP].token, m->m.id.s);
-	xstrset(&m->run->rows[STOP_STEP_STOP].resource, m->m.provider_ref);
-	plan_run_start(m->run);
-}
-
-void
-machine_keep_running(struct cmachine *m)
-{
-	m->m.tier = TIER_RUNNING;
-	count_tiered(m, false);
-	core_save_machine(m);
-}
-
-/* It counts as stopped from here on: nobody may claim it, and the row says so before it is asked to stop. */
-void
-machine_stop(struct cmachine *m)
-{
-	assert(m->m.state == MACHINE_READY && !m->reservation && !m->run &&
-	       m->m.tier != TIER_RUNNING);
-	pool_spent(m);
-	m->seen_ready = false;
-	m->for_miss = false;
-	m->sessions = -1;
-	machine_move(m, tier_state(m));
-	stop_begin(m);
-}
-
-static void
-stop_answered(void *arg, const struct err *err)
-{
-	struct plan_run *run = arg;
-
-	if (owner_of(run) && plan_step_running(run, STOP_STEP_STOP)) {
-		if (err->code == ERR_NONE)
-			plan_step_done(run, STOP_STEP_STOP, NULL, 0);
-		else
-			plan_step_failed(run, STOP_STEP_STOP, err);
-	}
-	plan_run_unref(run);
-}
-
-static void
-stop_start(struct plan_run *run, int i)
-{
-	struct cmachine *m = run->owner;
-	struct provider *p = m->pool->provider->p;
-
-	p->ops->stop(p, m->m.id.s, m->m.provider_ref, m->m.tier == TIER_HIBERNATED,
-	    stop_answered, plan_run_ref(run));
-}
-
-static void
-stopped_overdue(void *arg)
-{
-	struct cmachine *m = arg;
-	struct err err;
-
-	err_set(
-	    &err, ERR_UNAVAILABLE, "not stopped within %d s", STOPPED_TIMEOUT_MS / 1000);
-	if (plan_step_running(m->run, STOP_STEP_STOPPED))
-		plan_step_failed(m->run, STOP_STEP_STOPPED, &err);
-}
-
-static void
-stopped_start(struct plan_run *run, int i)
-{
-	struct cmachine *m = run->owner;
-
-	if (m->seen_stopped)
-		plan_step_done(run, i, NULL, 0);
-	else
-		timer_set(
-		    run->core->clock, &m->timer, STOPPED_TIMEOUT_MS, stopped_overdue, m);
-}
-
-static void
-stop_finished(struct plan_run *run, const struct err *err)
-{
-	struct cmachine *m = run->owner;
-
-	timer_off(&m->timer);
-	plan_run_drop(m->run);
-	m->run = NULL;
-	if (err->code != ERR_NONE)
-		machine_end(m, err->msg);
-	else
-		pool_wake(m->pool);
-}
-
-/* clang-format off */
-static const struct plan stop_plan = {
-	.name = "stop",
-	.n = 2,
-	.steps = {
-		[STOP_STEP_STOP]    = { .name = "stop", .effect = true, .start = stop_start },
-		[STOP_STEP_STOPPED] = { .name = "stopped", .waits_for = 1u << STOP_STEP_STOP,
-		                        .start = stopped_start },
-	},
-	.finished = stop_finished,
-};
-/* clang-format on */
-
-void
-machine_start(struct cmachine *m, struct creservation *r)
-{
-	assert(machine_at_rest(m) && !m->reservation);
-	pool_spent(m);
-	m->for_miss = true;
-	m->seen_ready = m->seen_stopped = false;
-	m->reservation = r;
-	m->m.reservation = r ? r->r.id : (struct id){{0}};
-	if (r)
-		r->launching = m;
-	machine_move(m, MACHINE_STARTING);
-	m->run = plan_run_new(m->core, &start_plan, m, m->m.id, 1);
-	xstrset(&m->run->rows[START_STEP_START].token, m->m.id.s);
-	xstrset(&m->run->rows[START_STEP_START].resource, m->m.provider_ref);
-	plan_run_start(m->run);
-}
-
-static void
-start_answered(void *arg, const struct err *err)
-{
-	struct plan_run *run = arg;
-	struct cmachine *m = owner_of(run);
-
-	if (m && plan_step_running(run, START_STEP_START)) {
-		if (err->code == ERR_NONE)
-			plan_step_done(run, START_STEP_START, NULL, 0);
-		else
-			plan_step_failed(run, START_STEP_START, err);
-	}
-	plan_run_unref(run);
-}
-
-static void
-start_start(struct plan_run *run, int i)
-{
-	struct cmachine *m = run->owner;
-	struct cpool *p = m->pool;
-
-	p->provider->p->ops->start(p->provider->p, m->m.provider_ref,
-	    &(struct launch_spec){
-		.token = m->m.id.s,
-		.pool = p->p.name,
-		.image = m->m.image,
-		.image_version = m->m.image_version,
-		.lease_s = machine_lease_s(p),
-		.hostname = m->m.id.s,
-		.user_ca = run->core->user_ca_line,
-		.tier = m->m.tier,
-		.options = p->p.options,
-	    },
-	    start_answered, plan_run_ref(run));
-}
-
-/* No capacity leaves it where it was, and the pool launches cold for a while; whatever else went wrong, nobody
-   knows in what state it is. */
-static void
-start_failed(struct cmachine *m, const struct err *err)
-{
-	struct creservation *r = m->reservation;
-	struct cpool *p = m->pool;
-
-	if (r && r->launching == m)
-		r->launching = NULL;
-	m->reservation = NULL;
-	m->m.reservation = (struct id){{0}};
-	m->for_miss = false;
-	if (err->code == ERR_NO_CAPACITY) {
-		p->start_after_ms = clock_now_ms(p->core->clock) + START_AGAIN_MS;
-		log_warn("machine %s: cannot be started: %s", m->m.id.s, err->msg);
-		m->seen_stopped = true;
-		machine_move(m, tier_state(m));
-		return;
-	}
-	machine_end(m, err->msg);
-	if (r && err->code != ERR_CANCELLED)
-		reservation_launch_failed(r, err->msg);
-}
-
-static void
-start_finished(struct plan_run *run, const struct err *err)
-{
-	struct cmachine *m = run->owner;
-
-	timer_off(&m->timer);
-	plan_run_drop(m->run);
-	m->run = NULL;
-	if (err->code != ERR_NONE) {
-		start_failed(m, err);
-		return;
-	}
-	m->m.ready_at = clock_wall_ms(m->core->clock);
-	pool_launch_ok(m->pool, -1);
-	machine_move(m, MACHINE_READY);
-}
-
-/* clang-format off */
-static const struct plan start_plan = {
-	.name = "start",
-	.n = 2,
-	.steps = {
-		[START_STEP_START] = { .name = "start", .effect = true, .start = start_start },
-		[START_STEP_READY] = { .name = "ready", .waits_for = 1u << START_STEP_START,
-		                       .start = ready_start },
-	},
-	.finished = start_finished,
-};
-/* clang-format on */
-
 /* ---- the end plan ---- */
 
 static void
 terminate_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = owner_of(run);
+	struct cmachine *m = machine_of(run);
 
 	if (m && plan_step_running(run, END_STEP_TERMINATE)) {
 		if (err->code == ERR_NONE)
@@ -752,7 +518,7 @@ gone_start(struct plan_run *run, int i)
 static void
 end_again(void *arg)
 {
-	begin_end(arg);
+	machine_begin_end(arg);
 }
 
 static void over_again(void *arg);
@@ -841,7 +607,7 @@ end_finished(struct plan_run *run, const struct err *err)
 	timer_set(m->core->clock, &m->timer, delay, end_again, m);
 }
 
-static const struct plan end_plan = {
+const struct plan machine_end_plan = {
     .name = "end",
     .n = 2,
     .steps =
@@ -885,181 +651,24 @@ machine_end(struct cmachine *m, const char *why)
 	if (why)
 		xstrset(&m->m.error, why);
 	machine_move(m, MACHINE_TERMINATING);
-	begin_end(m);
+	machine_begin_end(m);
 }
 
 void
 machine_end_again(struct cmachine *m)
 {
-	begin_end(m);
+	machine_begin_end(m);
 }
 
 const struct plan *
 machine_plan_of(const char *step, bool started)
 {
-	static const struct plan *const plans[] = {
-	    &start_plan, &launch_plan, &stop_plan, &end_plan};
+	static const struct plan *const plans[] = {&machine_start_plan,
+	    &machine_launch_plan, &machine_stop_plan, &machine_end_plan};
 
 	for (size_t k = started ? 0 : 1; k < sizeof(plans) / sizeof(plans[0]); k++)
 		for (int i = 0; i < plans[k]->n; i++)
 			if (strcmp(plans[k]->steps[i].name, step) == 0)
 				return plans[k];
-	return &start_plan;
-}
-
-/* ---- what is seen of it ---- */
-
-static void
-died(struct cmachine *m, const struct sighting *s)
-{
-	char why[192];
-	struct err err;
-	enum machine_state state = m->m.state;
-
-	(void)snprintf(why, sizeof(why), "the machine ended by itself%s%s",
-	    s->error ? ": " : "", s->error ? s->error : "");
-	m->gone = m->gone || s->state == SIGHTING_GONE;
-	if (state == MACHINE_LAUNCHING || state == MACHINE_STARTING) {
-		err_set(&err, ERR_UNAVAILABLE, "%s", why);
-		for (int i = 0; m->run && i < m->run->plan->n; i++)
-			if (m->run->state[i] == RUN_STARTED &&
-			    m->run->plan != &end_plan) {
-				plan_step_failed(m->run, i, &err);
-				return;
-			}
-		machine_end(m, why);
-	} else if (state == MACHINE_READY || state == MACHINE_CLAIMED) {
-		struct creservation *r = m->reservation;
-
-		m->core->n.deaths++;
-		if (state == MACHINE_READY)
-			log_warn("machine %s: %s; it was ready", m->m.id.s, why);
-		if (r && state == MACHINE_CLAIMED)
-			reservation_machine_gone(r, why);
-		if (m->m.state == state)
-			machine_end(m, why);
-	} else if (state == MACHINE_STOPPED || state == MACHINE_HIBERNATED) {
-		machine_end(m, why);
-	} else if (m->gone && m->run && m->run->plan == &end_plan) {
-		if (plan_step_running(m->run, END_STEP_GONE))
-			plan_step_done(m->run, END_STEP_GONE, NULL, s->resolution_ms);
-	} else if (m->gone && !m->run && state != MACHINE_TERMINATED &&
-		   timer_is_on(&m->timer)) {
-		begin_end(
-		    m); /* between two attempts: the next one has nothing left to do */
-	}
-}
-
-static void
-sighted_ready(struct cmachine *m, const struct sighting *s)
-{
-	switch (m->m.state) {
-	case MACHINE_READY:
-		if (m->pool->n_waiting > 0)
-			pool_wake(m->pool);
-		break;
-	case MACHINE_LAUNCHING:
-	case MACHINE_STARTING:
-		m->seen_ready = true;
-		if (m->run && m->run->plan != &end_plan &&
-		    plan_step_running(m->run, ready_step(m->run)))
-			plan_step_done(
-			    m->run, ready_step(m->run), NULL, s->resolution_ms);
-		break;
-	case MACHINE_STOPPED:
-	case MACHINE_HIBERNATED:
-		/* somebody else has started it, or it was never stopped: it must not run for nobody */
-		if (!m->run && m->seen_stopped) {
-			m->seen_stopped = false;
-			stop_begin(m);
-		}
-		break;
-	default:
-		break;
-	}
-}
-
-static void
-sighted_stopped(struct cmachine *m, const struct sighting *s)
-{
-	switch (m->m.state) {
-	case MACHINE_STOPPED:
-	case MACHINE_HIBERNATED:
-		m->seen_stopped = true;
-		if (m->run && plan_step_running(m->run, STOP_STEP_STOPPED))
-			plan_step_done(m->run, STOP_STEP_STOPPED, NULL, s->resolution_ms);
-		break;
-	case MACHINE_LAUNCHING:
-	case MACHINE_READY:
-	case MACHINE_CLAIMED:
-		died(m, &(struct sighting){
-			    .state = SIGHTING_DEAD, .error = "it was stopped"});
-		break;
-	default:
-		break; /* being started: this is how it looked before; being ended: on its way */
-	}
-}
-
-/* The start: how it rests, as the inventory has it. */
-void
-machine_adopt_at_rest(struct cmachine *m, const struct sighting *s)
-{
-	m->last_seen_ms = clock_now_ms(m->core->clock);
-	m->seen_stopped = s->state == SIGHTING_STOPPED;
-	if (!m->seen_stopped) /* the daemon died before it was asked to stop, or while it did */
-		stop_begin(m);
-}
-
-void
-machine_sighted(struct cmachine *m, const struct sighting *s)
-{
-	int64_t now = clock_now_ms(m->core->clock);
-
-	m->last_seen_ms = now;
-	if (s->address && (!m->m.address || strcmp(m->m.address, s->address) != 0))
-		xstrset(&m->m.address, s->address);
-	if (s->port)
-		m->m.port = s->port;
-	if (s->ref && !m->m.provider_ref)
-		xstrset(&m->m.provider_ref, s->ref);
-	if (s->sessions >= 0 && s->sessions != m->sessions) {
-		struct creservation *r =
-		    m->m.state == MACHINE_CLAIMED ? m->reservation : NULL;
-
-		m->sessions = s->sessions;
-		if (r) {
-			r->idle_since_ms = now;
-			reservation_set_timer(r);
-		}
-	}
-	switch (s->state) {
-	case SIGHTING_READY:
-		sighted_ready(m, s);
-		break;
-	case SIGHTING_STOPPED:
-		sighted_stopped(m, s);
-		break;
-	case SIGHTING_GONE:
-	case SIGHTING_DEAD:
-		died(m, s);
-		break;
-	default:
-		break;
-	}
-}
-
-void
-machine_claimed(struct cmachine *m, struct creservation *r)
-{
-	struct list *was = machine_place(m);
-
-	m->m.state = MACHINE_CLAIMED;
-	m->claiming = false;
-	m->m.reservation = r->r.id;
-	m->m.claimed_at = clock_wall_ms(m->core->clock);
-	m->reservation = r;
-	r->machine = m;
-	if (r->launching == m)
-		r->launching = NULL;
-	place(m, was);
+	return &machine_start_plan;
 }
