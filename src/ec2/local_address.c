@@ -35,7 +35,7 @@ parse_cidr(const char *text, uint32_t *ret_first, uint32_t *ret_n, struct err *e
 int
 local_addresses_init(struct local *l, const char *network, struct err *err)
 {
-	uint32_t n;
+	uint32_t n = 0;
 
 	if (parse_cidr(network, &l->network, &n, err) < 0)
 		return -1;
@@ -71,7 +71,7 @@ static int
 slots_of(const struct local *l, const struct subnet *s, uint32_t *ret_first,
     uint32_t *ret_last, struct err *err)
 {
-	uint32_t first, n;
+	uint32_t first = 0, n = 0;
 
 	if (parse_cidr(s->cidr, &first, &n, err) < 0)
 		return -1;

@@ -93,8 +93,8 @@ ERR_CHECK int network_detach(const struct network *n, uint32_t slot, struct err 
 ERR_CHECK int network_set_link(
     const struct network *n, uint32_t slot, bool up, struct err *err);
 
-/* A TCP socket, non-blocking, that listens at `address`, port 80, of the namespace, which gets this address on its
-   loopback. As network_attach() for the caller. ERR_INTERNAL where somebody inside listens there already. */
+/* A TCP socket, non-blocking, that gets what is sent within the namespace to `address`, port 80; the address is put on the
+   loopback there. Port 80 itself stays free for others. As network_attach() for the caller. */
 ERR_CHECK int network_listen_metadata(
     int netns_fd, const char *address, int *ret_fd, struct err *err);
 

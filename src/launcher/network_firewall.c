@@ -292,6 +292,21 @@ network_firewall_remove(const struct network *n, struct err *err)
 }
 
 int
+network_firewall_redirect(const char *address, unsigned port, struct err *err)
+{
+	struct buf AUTO_BUF rules = BUF_INIT(0);
+
+	buf_fmt(&rules,
+	    "table ip metadata\ndelete table ip metadata\n"
+	    "table ip metadata {\n"
+	    "chain to_service { type nat hook output priority -100; policy accept;\n"
+	    "ip daddr %s tcp dport 80 dnat to %s:%u\n"
+	    "}\n}\n",
+	    address, address, port);
+	return apply(&rules, err);
+}
+
+int
 network_firewall_others(const struct network *n, bool *ret_others, struct err *err)
 {
 	char *const argv[] = {"nft", "list", "tables", "inet", NULL};

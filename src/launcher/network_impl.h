@@ -62,6 +62,11 @@ ERR_CHECK int network_firewall_install(
     const struct network *n, const struct network_names *closed, struct err *err);
 ERR_CHECK int network_firewall_remove(const struct network *n, struct err *err);
 
+/* In the namespace of the caller: what is sent from within to TCP `address`:80 goes to `port` there. Replaces what was so
+   before. */
+ERR_CHECK int network_firewall_redirect(
+    const char *address, unsigned port, struct err *err);
+
 /* Whether another network's table of hearth's is there. */
 ERR_CHECK int network_firewall_others(
     const struct network *n, bool *ret_others, struct err *err);

@@ -14,7 +14,7 @@
 #include "launcher/network_impl.h"
 
 #define LOOPBACK_INDEX 1 /* always */
-#define METADATA_PORT 80
+#define METADATA_PORT 65169
 #define BACKLOG 64
 
 static int
@@ -33,20 +33,43 @@ add_to_loopback(struct in_addr address, struct err *err)
 	return netlink_run_one(&b, EEXIST, "adding the metadata service's address", err);
 }
 
+/* At METADATA_PORT, or at any other if somebody inside has that. Not at 80: nobody inside could then listen at port 80 of
+   all addresses, as every web server does. */
 static int
-listen_at(struct in_addr address, int *ret_fd, struct err *err)
+listen_at(struct in_addr address, int *ret_fd, unsigned *ret_port, struct err *err)
 {
 	struct sockaddr_in at = {
 	    .sin_family = AF_INET, .sin_port = htons(METADATA_PORT), .sin_addr = address};
+	socklen_t len = sizeof(at);
 	AUTO_CLOSE int fd =
 	    socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int on = 1;
+	int on = 1, rc;
 
 	if (fd < 0)
 		return err_errno(err, errno, "making the metadata service's socket");
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, BACKLOG) < 0)
+	rc = bind(fd, (struct sockaddr *)&at, sizeof(at));
+	if (rc < 0 && errno == EADDRINUSE) {
+		at.sin_port = 0;
+		rc = bind(fd, (struct sockaddr *)&at, sizeof(at));
+	}
+	if (rc < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&at, &len) < 0)
 		return err_errno(err, errno, "listening for the metadata service");
+	*ret_port = ntohs(at.sin_port);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int
+open_service(struct in_addr in, const char *address, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	unsigned port = 0;
+
+	if (add_to_loopback(in, err) < 0 || listen_at(in, &fd, &port, err) < 0 ||
+	    network_firewall_redirect(address, port, err) < 0)
+		return -1;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -64,7 +87,7 @@ network_listen_metadata(int netns_fd, const char *address, int *ret_fd, struct e
 		return err_errno(err, errno, "opening the own network namespace");
 	if (setns(netns_fd, CLONE_NEWNET) < 0)
 		return err_errno(err, errno, "entering the machine's network namespace");
-	rc = add_to_loopback(in, err) < 0 ? -1 : listen_at(in, ret_fd, err);
+	rc = open_service(in, address, ret_fd, err);
 	if (setns(home, CLONE_NEWNET) < 0) {
 		log_error("leaving the machine's network namespace: %s", strerror(errno));
 		_exit(1); /* nothing this process did from here on would be where it

@@ -45,7 +45,7 @@ enum launcher_op {
 				that is copied. Fine when that image is there */
 	LAUNCHER_DROP_IMAGE, /* `image` can be used for nothing new; goes with its last user */
 	LAUNCHER_CONSOLE, /* passes a read-only descriptor of what it said on its console */
-	LAUNCHER_OPEN_METADATA, /* passes a socket that listens in its network at
+	LAUNCHER_OPEN_METADATA, /* passes a listening socket for what is sent in its network to
 				   LAUNCHER_METADATA_ADDRESS, port 80 */
 	LAUNCHER_OP_END
 };

@@ -362,6 +362,21 @@ def test_metadata_is_each_ones_own(launcher, instances):
     assert "169.254" not in seen, "and the host has no such address"
 
 
+def test_port_80_is_free_and_the_services_own_can_be_taken(launcher, instances):
+    """Web servers listen at all addresses; the metadata service must not be in their way, nor they in its."""
+    i = instances(1)
+    serve = "(setsid sudo python3 -m http.server --bind 0.0.0.0 %d >/dev/null 2>&1 &); sleep 1; "
+    own = i.ssh("ss -tln src 169.254.169.254 | awk 'NR == 2 { print $4 }'").rpartition(":")[2]
+    assert own not in ("", "80")
+    assert "Directory listing" in i.ssh(serve % 80 + "curl -s http://127.0.0.1/; true")
+    ask = "curl -s -m 5 http://169.254.169.254/latest/meta-data/instance-id"
+    assert i.ssh(ask) == i.ec2_id
+    i.close_metadata()
+    i.ssh(serve % int(own))
+    i.serve()
+    assert i.ssh(ask) == i.ec2_id
+
+
 def test_an_upgrade_of_the_launcher_disturbs_none(launcher, instances):
     i = instances(1)
     launcher.stop()
