@@ -118,6 +118,8 @@ on_pushed(void *arg, const struct err *err)
 {
 	struct request *q = arg;
 
+	if (err && err->code == ERR_CANCELLED)
+		return; /* the endpoint has ended, and the request with it */
 	if (err)
 		request_fail(q, "EC2InstanceUnavailableException",
 		    "The instance is currently unavailable: %s", err->msg);

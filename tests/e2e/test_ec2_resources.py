@@ -955,6 +955,25 @@ def test_a_long_poll_ends_with_the_event(endpoints):
     assert not sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages")
 
 
+def test_the_end_does_not_wait_for_those_who_wait(endpoints):
+    """SIGTERM while somebody polls: the endpoint ends at once, and well."""
+    import threading
+    e = endpoints().start()
+    url = e.client("sqs").create_queue(QueueName="quiet")["QueueUrl"]
+
+    def poll():
+        with pytest.raises(Exception):
+            e.client("sqs", attempts=2).receive_message(QueueUrl=url, WaitTimeSeconds=20)
+
+    e.client("sqs", attempts=2)  # made here: boto3 does not like it in a thread
+    t = threading.Thread(target=poll)
+    t.start()
+    time.sleep(0.5)  # the poll is there by now, or the test is one that proves nothing
+    begun = time.monotonic()
+    assert e.stop() == 0 and time.monotonic() - begun < 15, e.log_text()
+    t.join()
+
+
 def test_queues(endpoints):
     e = endpoints().start()
     sqs = e.client("sqs")
