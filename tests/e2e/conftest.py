@@ -17,6 +17,8 @@ TEST_SECONDS = 3600 if SOAK else 180
 
 
 def pytest_configure(config):
+    # A shell's background jobs ignore it, and so would every program that is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "soak: only where HEARTH_SOAK=1")
     config.addinivalue_line("markers", "root: needs root")
     config.addinivalue_line("markers", "seconds(n): may take that long")
