@@ -180,7 +180,7 @@ as_owner mkdir -p "$results"
 : >"$results/summary.txt"
 say "HEARTH_TEST_SEED=$seed"
 vm=
-trap '[ -z "$vm" ] || kill "$vm"; total' EXIT
+trap '[ -z "$vm" ] || kill "$vm" 2>/dev/null || :; total' EXIT
 trap 'exit 130' INT TERM HUP
 
 run_lint lint --fast
