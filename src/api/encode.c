@@ -65,6 +65,34 @@ encode_reservation(struct buf *b, const struct reservation_view *v)
 	put_close(b, '}');
 }
 
+/* A snapshot names the disk it is of, and has no name of its own. */
+void
+encode_disk(struct buf *b, const struct disk_view *v)
+{
+	const struct disk *d = v->d;
+	bool snapshot = d->id.s[0] == 's';
+
+	put_open(b, NULL, '{');
+	put_str(b, "id", d->id.s);
+	put_str(b, "name", d->name);
+	put_str(b, "user", d->user);
+	put_int(b, "size_bytes", d->size_bytes);
+	put_str(b, "state", disk_state_name(d->state));
+	if (snapshot) {
+		put_str(b, "disk", id_or_null(&d->source));
+	} else {
+		put_str(b, "attached_to", NULL);
+		put_str(b, "from_snapshot", id_or_null(&d->source));
+		put_open(b, "snapshots", '[');
+		for (int i = 0; i < v->n_snapshots; i++)
+			put_str(b, NULL, v->snapshots[i].s);
+		put_close(b, ']');
+	}
+	put_time(b, "created_at", d->created_at);
+	put_str(b, "error", d->error);
+	put_close(b, '}');
+}
+
 void
 encode_machine(struct buf *b, const struct machine_view *v)
 {

@@ -9,6 +9,7 @@
 #include "core/core.h"
 
 void encode_reservation(struct buf *b, const struct reservation_view *v);
+void encode_disk(struct buf *b, const struct disk_view *v);
 void encode_machine(struct buf *b, const struct machine_view *v);
 void encode_pool(struct buf *b, const struct pool_view *v);
 void encode_image(struct buf *b, const struct image_view *v);

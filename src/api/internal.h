@@ -91,9 +91,14 @@ void handle_machine(struct call *call);
 void handle_images(struct call *call);
 void handle_image_build(struct call *call);
 void handle_image_delete(struct call *call);
+
+/* disks.c */
 void handle_disks(struct call *call);
 void handle_disk_create(struct call *call);
 void handle_disk(struct call *call);
+void handle_disk_delete(struct call *call);
+void handle_disk_snapshot(struct call *call);
+void handle_disk_clone(struct call *call);
 
 /* system.c */
 void handle_audit(struct call *call);

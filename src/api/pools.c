@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pools, machines and images; and disks, as far as there are any. */
+/* Pools, machines and images. */
 #include <jansson.h>
 #include <string.h>
 
@@ -197,37 +197,5 @@ handle_image_delete(struct call *call)
 	    "delete image '%.64s': images cannot be deleted by this version", call->key);
 	err_hint(
 	    &err, "versions that no machine uses are removed when a newer one is built");
-	call_fail(call, &err);
-}
-
-/* ---- disks ---- */
-
-void
-handle_disks(struct call *call)
-{
-	struct buf b = call_buf();
-
-	buf_str(&b, "[]");
-	call_reply(call, 200, &b);
-}
-
-void
-handle_disk_create(struct call *call)
-{
-	struct err err;
-
-	err_set(&err, ERR_INVALID, "create a disk: disks are not available yet");
-	err_hint(
-	    &err, "keep what must outlive the reservation elsewhere, by scp or rsync");
-	call_fail(call, &err);
-}
-
-void
-handle_disk(struct call *call)
-{
-	struct err err;
-
-	err_set(&err, ERR_NOT_FOUND, "no disk '%.64s': disks are not available yet",
-	    call->key);
 	call_fail(call, &err);
 }

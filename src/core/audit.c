@@ -75,6 +75,7 @@ static void
 compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, int n)
 {
 	struct map there = {0};
+	struct cdisk *d;
 	struct cmachine *m;
 	size_t at = 0;
 
@@ -82,7 +83,9 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 		if (all[i].state == SIGHTING_GONE)
 			continue;
 		m = all[i].token ? map_get(&a->core->machines, all[i].token) : NULL;
-		if (m && (busy(m) || m->m.ended_at == 0))
+		if ((m && (busy(m) || m->m.ended_at == 0)) ||
+		    (is_disk_token(all[i].token) &&
+			map_get(&a->core->disks_by_id, all[i].token)))
 			map_put(&there, all[i].token, (void *)&all[i]);
 		else
 			note(a, pr, all[i].ref, all[i].token, false);
@@ -94,6 +97,12 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 		    !busy(m) && !map_get(&there, m->m.id.s))
 			note(a, pr, m->m.provider_ref ? m->m.provider_ref : m->m.id.s,
 			    m->m.id.s, true);
+	list_for_each (d, &a->core->disks, in_core)
+		if (d->provider == pr && !d->run &&
+		    (d->d.state == DISK_AVAILABLE || d->d.state == DISK_ATTACHED) &&
+		    !map_get(&there, d->d.id.s))
+			note(a, pr, d->d.provider_ref ? d->d.provider_ref : d->d.id.s,
+			    d->d.id.s, true);
 	map_fini(&there);
 }
 
@@ -102,6 +111,7 @@ open_steps(struct core *c)
 {
 	struct creservation *r;
 	struct cmachine *m;
+	struct cdisk *d;
 	size_t at = 0;
 	int n = 0;
 
@@ -109,6 +119,10 @@ open_steps(struct core *c)
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
 			n += m->run->state[i] == RUN_INTENT ||
 			     m->run->state[i] == RUN_STARTED;
+	list_for_each (d, &c->disks, in_core)
+		for (int i = 0; d->run && i < d->run->plan->n; i++)
+			n += d->run->state[i] == RUN_INTENT ||
+			     d->run->state[i] == RUN_STARTED;
 	list_for_each (r, &c->live, in_core)
 		for (int i = 0; r->run && i < r->run->plan->n; i++)
 			n += r->run->state[i] == RUN_INTENT ||
@@ -192,14 +206,21 @@ repair_found(struct auditing *a)
 		if (f->seen < 2 || f->others)
 			continue;
 		if (f->ledger) {
-			if (m) {
+			struct cdisk *d = is_disk_token(f->token)
+					      ? map_get(&a->core->disks_by_id, f->token)
+					      : NULL;
+
+			if (m || d) {
 				struct sighting s = {.token = f->token,
 				    .ref = f->ref,
 				    .state = SIGHTING_GONE,
 				    .sessions = -1,
 				    .error = "not at the provider (audit)"};
 
-				machine_sighted(m, &s);
+				if (m)
+					machine_sighted(m, &s);
+				else
+					disk_sighted(d, &s);
 			}
 			f->repaired = true;
 		} else {
@@ -207,8 +228,12 @@ repair_found(struct auditing *a)
 
 			*r = (struct repairing){a, f};
 			a->pending++;
-			f->pr->p->ops->terminate(
-			    f->pr->p, f->token ? f->token : f->ref, f->ref, repaired, r);
+			if (is_disk_token(f->token))
+				f->pr->p->ops->disk_remove(
+				    f->pr->p, f->token, f->ref, repaired, r);
+			else
+				f->pr->p->ops->terminate(f->pr->p,
+				    f->token ? f->token : f->ref, f->ref, repaired, r);
 		}
 	}
 	if (--a->pending == 0)

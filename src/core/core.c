@@ -20,6 +20,7 @@ core_new(const struct core_options *opt)
 	if (opt->github)
 		c->github = *opt->github;
 	list_init(&c->providers);
+	list_init(&c->disks);
 	list_init(&c->pools);
 	list_init(&c->images);
 	list_init(&c->subscriptions);
@@ -447,6 +448,7 @@ core_close(struct core *c)
 	struct cprovider *pr, *prtmp;
 	struct cpool *p, *ptmp;
 	struct image *i, *itmp;
+	struct cdisk *d, *dtmp;
 	struct cmachine *m;
 	struct err err;
 	size_t at = 0;
@@ -463,6 +465,11 @@ core_close(struct core *c)
 		plan_run_drop(m->run);
 		m->run = NULL;
 		timer_off(&m->timer);
+	}
+	list_for_each (d, &c->disks, in_core) {
+		plan_run_drop(d->run);
+		d->run = NULL;
+		timer_off(&d->timer);
 	}
 	list_for_each (r, &c->live, in_core) {
 		plan_run_drop(r->push);
@@ -487,6 +494,8 @@ core_close(struct core *c)
 	}
 	for (at = 0; (m = map_next(&c->machines, &at));)
 		machine_free(m);
+	list_for_each_safe (d, dtmp, &c->disks, in_core)
+		disk_free(d);
 	list_for_each_safe (p, ptmp, &c->pools, in_core)
 		pool_free(p);
 	list_for_each_safe (i, itmp, &c->images, in_core) {
@@ -499,6 +508,7 @@ core_close(struct core *c)
 	list_for_each_safe (pr, prtmp, &c->providers, in_core)
 		provider_free(pr);
 	map_fini(&c->machines);
+	map_fini(&c->disks_by_id);
 	map_fini(&c->reservations);
 	map_fini(&c->names);
 	map_fini(&c->requests);

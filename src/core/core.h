@@ -235,6 +235,37 @@ bool core_image_at(struct core *c, int i, struct image_view *ret);
 void core_image_build(struct core *c, const struct core_caller *who, const char *name,
     core_done_fn done, void *arg);
 
+/* ---- disks ---- */
+
+#define DISK_SNAPSHOTS_SHOWN 64
+
+struct disk_view {
+	const struct disk *d;
+	struct id snapshots[DISK_SNAPSHOTS_SHOWN]; /* of a disk, oldest first */
+	int n_snapshots;
+};
+
+/* Keys are as for reservations; snapshots are named by their ids. Users see their own, operators all. Later. */
+typedef void (*core_disks_fn)(
+    void *arg, const struct disk_view *views, int n, const struct err *err);
+
+/* Disks, without snapshots and without what is deleted. */
+void core_disks(
+    struct core *c, const struct core_caller *who, core_disks_fn done, void *arg);
+void core_disk_get(struct core *c, const struct core_caller *who, const char *key,
+    core_disks_fn done, void *arg); /* n is 1 */
+
+/* These answer when what was asked for is durable: it is then made, or removed, by itself. A disk is the provider's of
+   the pool `default`, one from a snapshot (`from`, NULL: empty) that snapshot's. */
+void core_disk_create(struct core *c, const struct core_caller *who, const char *name,
+    int64_t size_bytes, const char *from, core_disks_fn done, void *arg);
+void core_disk_snapshot(struct core *c, const struct core_caller *who, const char *key,
+    core_disks_fn done, void *arg); /* the view is the snapshot's */
+void core_disk_clone(struct core *c, const struct core_caller *who, const char *key,
+    const char *name, core_disks_fn done, void *arg); /* the new disk's */
+void core_disk_delete(struct core *c, const struct core_caller *who, const char *key,
+    core_disks_fn done, void *arg);
+
 /* ---- audit ---- */
 
 struct audit_item {

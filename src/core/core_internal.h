@@ -11,6 +11,7 @@
  *   pool.c         how many machines there are: reconcile, back-off, rotation, budget; pool_settings.c what
  *                  operators and the configuration change
  *   recover.c      the start: store, inventories, adoption
+ *   disk.c         disks and snapshots; disk_request.c what users ask of them
  *   write.c        transactions, events, what happens when the store cannot write
  */
 
@@ -70,6 +71,18 @@ struct cmachine {
 	bool tiered;   /* counted in n_tiered */
 	int64_t billed_from_at; /* wall ms: what it cost before is in its pool's sum */
 	bool outdated;		/* made before its pool's settings changed */
+};
+
+/* A disk or a snapshot. */
+struct cdisk {
+	struct disk d;
+	struct core *core;
+	struct cprovider *provider;
+	struct list in_core;
+	struct plan_run *run; /* owned reference; NULL: at rest */
+	struct timer timer;   /* bounds the waits of its plans, paces retries */
+	int attempts;
+	bool seen_ready, gone;
 };
 
 struct certs;
@@ -194,6 +207,8 @@ struct core {
 	struct core_options opt;
 	struct clock *clock;
 	struct store *store;
+	struct list disks; /* oldest first */
+	struct map disks_by_id;
 	struct list providers, pools, images, subscriptions, audits;
 	struct list live;	 /* reservations, oldest first */
 	struct map machines;	 /* id → cmachine */
@@ -263,6 +278,7 @@ void core_event_pool(
     struct core *c, const struct cpool *p, const char *state, const char *detail);
 
 void core_save_machine(struct cmachine *m); /* row and event into core_tx */
+void core_save_disk(struct cdisk *d);	    /* likewise */
 void core_save_reservation(
     struct creservation *r); /* likewise; while a claim is under way, after it */
 
@@ -451,6 +467,27 @@ void core_image(
 void provider_look(void *arg); /* one inventory, and what follows from it */
 
 void strays_free(struct cprovider *pr);
+
+/* ---- disk.c ---- */
+
+struct cdisk *disk_new(struct core *c, struct cprovider *pr, const struct disk *row);
+void disk_free(struct cdisk *d);
+static inline bool
+disk_is_snapshot(const struct cdisk *d)
+{
+	return d->d.id.s[0] == 's';
+}
+void disk_make(struct cdisk *d);   /* its row is durable */
+void disk_remove(struct cdisk *d); /* by its user, or for good reason; idempotent */
+void disk_sighted(struct cdisk *d, const struct sighting *s);
+void disk_adopt(struct cdisk *d, const struct sighting *s);
+
+/* Whether a token is one of a disk or a snapshot. */
+static inline bool
+is_disk_token(const char *token)
+{
+	return token && (id_valid(token, 'd') || id_valid(token, 's'));
+}
 
 /* ---- request.c ---- */
 

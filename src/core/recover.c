@@ -84,6 +84,22 @@ load_reservation(void *arg, const struct reservation *row)
 }
 
 static void
+load_disk(void *arg, const struct disk *row)
+{
+	struct core *c = ((struct loading *)arg)->core;
+	struct cprovider *pr;
+
+	list_for_each (pr, &c->providers, in_core)
+		if (strcmp(pr->name, row->provider) == 0 && pr->p->ops->disk_make) {
+			(void)disk_new(c, pr, row);
+			return;
+		}
+	log_error(
+	    "disk %s: its provider '%s' is not configured any more; it is left alone",
+	    row->id.s, row->provider);
+}
+
+static void
 load_step(void *arg, const struct step *row)
 {
 	struct loading *l = arg;
@@ -240,6 +256,7 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 {
 	struct core *c = pr->core;
 	struct cmachine **ours, *m;
+	struct cdisk *d, *dtmp;
 	struct map seen = {0};
 	size_t at = 0, count = 0;
 	int adopted = 0;
@@ -282,6 +299,9 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 			ended_while_away(m, !s || s->state == SIGHTING_GONE);
 		}
 	}
+	list_for_each_safe (d, dtmp, &c->disks, in_core)
+		if (d->provider == pr)
+			disk_adopt(d, map_get(&seen, d->d.id.s));
 	if (adopted)
 		log_info("provider %s: adopted %d machines", pr->name, adopted);
 	map_fini(&seen);
@@ -324,6 +344,22 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 	struct stray_question *q = arg;
 	struct core *c = q->pr->core;
 
+	if (is_disk_token(q->token.s)) {
+		if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
+		    res->disks[0].state == DISK_DELETED &&
+		    !map_get(&c->disks_by_id, q->token.s)) {
+			log_warn(
+			    "provider %s: disk %s is still there though it was deleted; "
+			    "removing it again",
+			    q->pr->name, q->token.s);
+			c->n.strays_ended++;
+			q->pr->p->ops->disk_remove(
+			    q->pr->p, q->token.s, NULL, stray_ended, NULL);
+		}
+		free(q);
+		return;
+	}
+
 	if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
 	    !map_get(&c->machines, q->token.s) &&
 	    (res->machines[0].state == MACHINE_TERMINATED ||
@@ -340,7 +376,10 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 static void
 judge(struct cprovider *pr, const char *token)
 {
-	struct store_query q = {.kind = QUERY_MACHINES, .uid = STORE_ANY_UID, .limit = 1};
+	struct store_query q = {
+	    .kind = is_disk_token(token) ? QUERY_DISKS : QUERY_MACHINES,
+	    .uid = STORE_ANY_UID,
+	    .limit = 1};
 	struct stray_question *sq = xnew(struct stray_question);
 
 	sq->pr = pr;
@@ -359,7 +398,9 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 		struct cmachine *m =
 		    all[i].token ? map_get(&pr->core->machines, all[i].token) : NULL;
 
-		if (m && m->m.ended_at == 0)
+		if ((m && m->m.ended_at == 0) ||
+		    (is_disk_token(all[i].token) &&
+			map_get(&pr->core->disks_by_id, all[i].token)))
 			continue;
 		if (all[i].state == SIGHTING_GONE)
 			continue;
@@ -367,7 +408,8 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 		if (!s) {
 			s = xnew(struct stray);
 			s->ref = xstrdup(all[i].ref);
-			if (all[i].token && id_valid(all[i].token, 'm'))
+			if (all[i].token &&
+			    (id_valid(all[i].token, 'm') || is_disk_token(all[i].token)))
 				(void)snprintf(
 				    s->token.s, sizeof(s->token.s), "%s", all[i].token);
 			map_put(&pr->strays, s->ref, s);
@@ -487,6 +529,11 @@ core_sighting(void *arg, const struct sighting *s)
 {
 	struct cprovider *pr = arg;
 	struct cmachine *m = s->token ? map_get(&pr->core->machines, s->token) : NULL;
+	struct cdisk *d =
+	    is_disk_token(s->token) ? map_get(&pr->core->disks_by_id, s->token) : NULL;
+
+	if (d && d->provider == pr && !pr->core->closing && pr->core->started)
+		disk_sighted(d, s);
 
 	if (m && m->pool->provider == pr && !pr->core->closing && pr->core->started)
 		machine_sighted(m, s);
@@ -496,8 +543,8 @@ int
 core_start(struct core *c, struct err *err)
 {
 	struct loading l = {.core = c};
-	struct store_loader to = {&l, load_machine, load_reservation, load_step,
-	    load_pool, load_meta, load_last};
+	struct store_loader to = {&l, load_machine, load_reservation, load_disk,
+	    load_step, load_pool, load_meta, load_last};
 	struct cprovider *pr;
 	struct cpool *p;
 

@@ -93,6 +93,7 @@ put_all(struct core *c, struct store_tx *tx)
 {
 	struct creservation *r;
 	struct cmachine *m;
+	struct cdisk *d;
 	size_t at = 0;
 
 	while ((m = map_next(&c->machines, &at))) {
@@ -101,6 +102,12 @@ put_all(struct core *c, struct store_tx *tx)
 		for (int i = 0; m->run && i < m->run->plan->n; i++)
 			if (m->run->rows[i].id)
 				store_tx_step(tx, &m->run->rows[i]);
+	}
+	list_for_each (d, &c->disks, in_core) {
+		store_tx_disk(tx, &d->d);
+		for (int i = 0; d->run && i < d->run->plan->n; i++)
+			if (d->run->rows[i].id)
+				store_tx_step(tx, &d->run->rows[i]);
 	}
 	list_for_each (r, &c->live, in_core) {
 		bool ended = r->r.state == RESERVATION_ENDED;
@@ -432,6 +439,21 @@ core_save_machine(struct cmachine *m)
 {
 	store_tx_machine(core_tx(m->core), &m->m);
 	core_event_machine_as(m->core, NULL, m, &m->m);
+}
+
+void
+core_save_disk(struct cdisk *d)
+{
+	store_tx_disk(core_tx(d->core), &d->d);
+	add_event(d->core, NULL,
+	    (struct event){
+		.kind = "disk",
+		.id = d->d.id,
+		.name = d->d.name,
+		.state = disk_state_name(d->d.state),
+		.uid = d->d.uid,
+		.detail = d->d.error,
+	    });
 }
 
 void

@@ -39,6 +39,22 @@ static const struct {
 };
 /* clang-format on */
 
+#undef TO
+#define TO(s) (1u << DISK_##s)
+/* clang-format off */
+static const struct {
+	const char *name;
+	unsigned to;
+} disk_states[DISK_STATE_MAX] = {
+	[DISK_CREATING]  = { "creating",  TO(AVAILABLE) | TO(DELETING) | TO(FAILED) },
+	[DISK_AVAILABLE] = { "available", TO(ATTACHED) | TO(DELETING) | TO(FAILED) },
+	[DISK_ATTACHED]  = { "attached",  TO(AVAILABLE) | TO(FAILED) },
+	[DISK_DELETING]  = { "deleting",  TO(DELETED) },
+	[DISK_DELETED]   = { "deleted",   0 },
+	[DISK_FAILED]    = { "failed",    TO(DELETING) | TO(DELETED) },
+};
+/* clang-format on */
+
 static const char *const tiers[TIER_MAX] = {"running", "stopped", "hibernated"};
 static const char *const reasons[END_REASON_MAX] = {
     NULL, "cancelled", "expired", "failed"};
@@ -75,6 +91,12 @@ const char *
 path_name(enum path p)
 {
 	return paths[p];
+}
+
+const char *
+disk_state_name(enum disk_state s)
+{
+	return disk_states[s].name;
 }
 
 const char *
@@ -129,6 +151,15 @@ path_from(const char *name)
 }
 
 int
+disk_state_from(const char *name)
+{
+	for (int i = 0; i < DISK_STATE_MAX; i++)
+		if (strcmp(disk_states[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+int
 step_state_from(const char *name)
 {
 	return index_of(step_states, STEP_STATE_MAX, name);
@@ -144,6 +175,12 @@ bool
 reservation_may_move(enum reservation_state from, enum reservation_state to)
 {
 	return reservation_states[from].to & (1u << to);
+}
+
+bool
+disk_may_move(enum disk_state from, enum disk_state to)
+{
+	return disk_states[from].to & (1u << to);
 }
 
 bool
@@ -208,6 +245,28 @@ reservation_copy(struct reservation *to, const struct reservation *from)
 	to->notice = xstrdup_null(from->notice);
 	to->public_keys = xstrdup_null(from->public_keys);
 	to->request_id = xstrdup_null(from->request_id);
+}
+
+void
+disk_fini(struct disk *d)
+{
+	free(d->name);
+	free(d->user);
+	free(d->provider);
+	free(d->provider_ref);
+	free(d->error);
+	*d = (struct disk){0};
+}
+
+void
+disk_copy(struct disk *to, const struct disk *from)
+{
+	*to = *from;
+	to->name = xstrdup_null(from->name);
+	to->user = xstrdup_null(from->user);
+	to->provider = xstrdup_null(from->provider);
+	to->provider_ref = xstrdup_null(from->provider_ref);
+	to->error = xstrdup_null(from->error);
 }
 
 void

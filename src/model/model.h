@@ -108,6 +108,36 @@ enum step_state {
 	STEP_STATE_MAX,
 };
 
+enum disk_state {
+	DISK_CREATING,
+	DISK_AVAILABLE,
+	DISK_ATTACHED,
+	DISK_DELETING,
+	DISK_DELETED,
+	DISK_FAILED, /* could not be made, or was lost; `error` says why. Nothing is left of it but the row */
+	DISK_STATE_MAX,
+};
+
+/* Named storage of a user, or a snapshot of one. */
+struct disk {
+	struct id
+	    id; /* "d-", a snapshot's "s-"; also the idempotency token and the tag on what the provider made */
+	char *name; /* NULL: a snapshot */
+	uint32_t uid;
+	char *user;
+	char *provider;
+	char *provider_ref;
+	enum disk_state state;
+	int64_t size_bytes;
+	struct id
+	    source; /* a disk's snapshot it was made from, a snapshot's disk; may be empty */
+	bool
+	    transient; /* a snapshot that goes when the disk is made for which it was taken */
+	char *error;
+	int64_t created_at;
+	int64_t ended_at;
+};
+
 /* One row of the journal. */
 struct step {
 	int64_t id;	   /* 0 until stored; given out by core, increasing */
@@ -129,8 +159,8 @@ struct step {
 struct event {
 	int64_t seq;
 	int64_t at;
-	const char *kind;  /* "machine", "reservation", "pool": static */
-	struct id id;	   /* of machine or reservation */
+	const char *kind;  /* "machine", "reservation", "disk", "pool": static */
+	struct id id;	   /* of machine, reservation or disk */
 	char *name;	   /* of the pool */
 	const char *state; /* static */
 	struct id
@@ -168,6 +198,8 @@ void machine_fini(struct machine *m);
 void machine_copy(struct machine *to, const struct machine *from);
 void reservation_fini(struct reservation *r);
 void reservation_copy(struct reservation *to, const struct reservation *from);
+void disk_fini(struct disk *d);
+void disk_copy(struct disk *to, const struct disk *from);
 void step_fini(struct step *s);
 void event_fini(struct event *e);
 void pool_fini(struct pool *p);
@@ -178,6 +210,7 @@ const char *tier_name(enum tier t);
 const char *reservation_state_name(enum reservation_state s);
 const char *end_reason_name(enum end_reason r); /* NULL for END_NONE */
 const char *path_name(enum path p);		/* NULL for PATH_NONE */
+const char *disk_state_name(enum disk_state s);
 const char *step_state_name(enum step_state s);
 
 /* The value with this name, or -1. */
@@ -186,11 +219,13 @@ int tier_from(const char *name);
 int reservation_state_from(const char *name);
 int end_reason_from(const char *name);
 int path_from(const char *name);
+int disk_state_from(const char *name);
 int step_state_from(const char *name);
 
 /* Whether the table of states allows this move. */
 bool machine_may_move(enum machine_state from, enum machine_state to);
 bool reservation_may_move(enum reservation_state from, enum reservation_state to);
+bool disk_may_move(enum disk_state from, enum disk_state to);
 
 static inline bool
 id_empty(const struct id *id)

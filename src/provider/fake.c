@@ -109,6 +109,8 @@ op_fail(struct op *op, const struct err *why)
 
 	switch (op->kind) {
 	case FAKE_LAUNCH:
+	case FAKE_DISK_MAKE:
+	case FAKE_DISK_SNAPSHOT:
 		op_launched(op, NULL, &err);
 		break;
 	case FAKE_SETUP:
@@ -181,6 +183,42 @@ run_launch(struct op *op)
 	op_launched(op, ref, &err);
 }
 
+/* Disks are kept as machines are: something with a token that becomes ready, and can be ended. */
+static void
+run_disk(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *m = fake_find(f, op->token.s);
+	struct err err = no_error;
+	char ref[FAKE_REF_MAX];
+
+	if (!m) {
+		if (op->text && !fake_find_by(f, NULL, op->text))
+			err_set(&err, ERR_NOT_FOUND, "there is no %s", op->text);
+		else if (fake_happens(f, f->opt.fail_disk))
+			err_set(&err, ERR_INTERNAL,
+			    "the disk could not be made (fake failure)");
+		else
+			m = fake_machine_add(f, op->token.s, NULL,
+			    op->kind == FAKE_DISK_MAKE ? f->opt.disk_ms
+						       : f->opt.snapshot_ms,
+			    0, &err);
+		if (!m) {
+			op_fail(op, &err);
+			return;
+		}
+		effect(f, op->kind, op->token.s);
+		fake_sight(m);
+	}
+	if (fake_happens(f, f->opt.lose_reply)) {
+		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
+		op_fail(op, &err);
+		return;
+	}
+	(void)snprintf(ref, sizeof(ref), "fake-%s", op->token.s);
+	op_launched(op, ref, &err);
+}
+
 static void
 run_terminate(struct op *op)
 {
@@ -193,7 +231,7 @@ run_terminate(struct op *op)
 	} else if (m->rec->state != FAKE_ENDING) {
 		m->rec->ends_at = clock_wall_ms(f->env.clock) + f->opt.terminate_ms;
 		m->rec->state = FAKE_ENDING;
-		effect(f, FAKE_TERMINATE, op->token.s);
+		effect(f, op->kind, op->token.s);
 		if (f->opt.terminate_ms > 0)
 			fake_machine_plan(m);
 		else
@@ -334,8 +372,10 @@ static void
 run_inventory(struct op *op)
 {
 	struct fake *f = op->fake;
-	struct sighting *all = xcalloc((size_t)f->count + 1, sizeof(*all));
-	struct sighting_text *texts = xcalloc((size_t)f->count + 1, sizeof(*texts));
+	struct sighting *all =
+	    xcalloc((size_t)fake_world_size(f->world) + 1, sizeof(*all));
+	struct sighting_text *texts =
+	    xcalloc((size_t)fake_world_size(f->world) + 1, sizeof(*texts));
 	int n = 0;
 
 	/* by record, not by map: the same order every time */
@@ -431,6 +471,13 @@ on_op(void *arg)
 		break;
 	case FAKE_AUTHORIZE:
 		run_authorize(op);
+		break;
+	case FAKE_DISK_MAKE:
+	case FAKE_DISK_SNAPSHOT:
+		run_disk(op);
+		break;
+	case FAKE_DISK_REMOVE:
+		run_terminate(op);
 		break;
 	default:
 		assert(!"an operation");
@@ -608,6 +655,29 @@ fake_authorize(struct provider *p, const char *token, const char *ref, const cha
 }
 
 static void
+fake_disk_make(
+    struct provider *p, const struct disk_spec *spec, provider_launch_fn done, void *arg)
+{
+	op_start(fake_of(p), FAKE_DISK_MAKE, spec->token, spec->source_ref, 0, arg)
+	    ->fn.launch = done;
+}
+
+static void
+fake_disk_snapshot(struct provider *p, const char *token, const char *disk_ref,
+    provider_launch_fn done, void *arg)
+{
+	op_start(fake_of(p), FAKE_DISK_SNAPSHOT, token, disk_ref, 0, arg)->fn.launch =
+	    done;
+}
+
+static void
+fake_disk_remove(struct provider *p, const char *token, const char *ref,
+    provider_done_fn done, void *arg)
+{
+	op_start(fake_of(p), FAKE_DISK_REMOVE, token, ref, 0, arg)->fn.done = done;
+}
+
+static void
 fake_price(
     struct provider *p, const char *options, double *ret_running, double *ret_stopped)
 {
@@ -664,6 +734,9 @@ static const struct provider_ops fake_ops = {
     .image_remove = fake_image_remove,
     .stop = fake_stop,
     .start = fake_start,
+    .disk_make = fake_disk_make,
+    .disk_snapshot = fake_disk_snapshot,
+    .disk_remove = fake_disk_remove,
     .price = fake_price,
     .access = fake_access,
     .authorize = fake_authorize,

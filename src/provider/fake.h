@@ -27,12 +27,15 @@ struct fake_options {
 	int64_t setup_ms; /* of each command */
 	int64_t contact_ms;
 	int64_t authorize_ms;
+	int64_t disk_ms; /* until a disk can be used */
+	int64_t snapshot_ms;
 	int64_t image_ms;      /* until an image is there; builds too */
 	double fail_launch;    /* with nothing left behind */
 	int fail_launch_first; /* that many launches fail, then `fail_launch` counts */
 	int64_t die_after_ms;  /* after it was ready; 0: never */
 	double fail_setup;
 	double fail_contact;
+	double fail_disk; /* with nothing left behind; snapshots, too */
 	double fail_authorize;
 	double
 	    lose_reply; /* launch or terminate is done, the answer is ERR_UNAVAILABLE */
@@ -64,6 +67,9 @@ enum fake_op {
 	FAKE_STOP,
 	FAKE_START,
 	FAKE_AUTHORIZE,
+	FAKE_DISK_MAKE,
+	FAKE_DISK_SNAPSHOT,
+	FAKE_DISK_REMOVE,
 	FAKE_OP_MAX,
 };
 
@@ -101,8 +107,9 @@ void fake_sessions(struct provider *p, const char *token, int n);
 /* A new version is current, reported from the loop. */
 void fake_set_image_version(struct provider *p, const char *image, const char *version);
 
-/* How many machines exist, dead ones included, and whether this one does. */
+/* How many machines exist, dead ones included, how many disks and snapshots, and whether this one does. */
 int fake_count(const struct provider *p);
+int fake_count_disks(const struct provider *p);
 bool fake_exists(const struct provider *p, const char *token);
 
 /* The keys the last launch or authorize brought; NULL: none yet. */

@@ -136,6 +136,18 @@ fake_count(const struct provider *p)
 	return fake_of(p)->count;
 }
 
+int
+fake_count_disks(const struct provider *p)
+{
+	const struct fake *f = fake_of(p);
+	int n = 0;
+
+	for (int i = 0; i < fake_world_size(f->world); i++)
+		n += fake_world_at(f->world, i)->state != FAKE_FREE &&
+		     fake_is_disk(fake_world_at(f->world, i));
+	return n;
+}
+
 const char *
 fake_last_keys(const struct provider *p)
 {

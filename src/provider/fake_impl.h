@@ -37,7 +37,7 @@ struct fake {
 	struct list ops;
 	struct planned_failure *failures;
 	int calls[FAKE_OP_MAX];
-	int count;
+	int count; /* machines */
 	int launches_failed;
 	uint64_t rng;
 	int64_t strays;
@@ -59,6 +59,9 @@ fake_of(const struct provider *p)
 /* True as often as the probability says. */
 bool fake_happens(struct fake *f, double probability);
 int64_t fake_launch_time(struct fake *f);
+
+/* A disk or snapshot, by its token. */
+bool fake_is_disk(const struct fake_record *r);
 
 /* NULL where there is none; the second by its token, or by its reference where it bears none. */
 struct machine_sim *fake_find(const struct fake *f, const char *token);

@@ -35,6 +35,12 @@ fake_launch_time(struct fake *f)
 	return ms > 0 ? ms : 0;
 }
 
+bool
+fake_is_disk(const struct fake_record *r)
+{
+	return (r->token[0] == 'd' || r->token[0] == 's') && r->token[1] == '-';
+}
+
 struct machine_sim *
 fake_find(const struct fake *f, const char *token)
 {
@@ -74,6 +80,10 @@ fake_look(const struct machine_sim *m, struct sighting_text *text)
 	(void)snprintf(text->address, sizeof(text->address), "198.%u.%u.%u",
 	    18 + (host >> 16) % 2, (host >> 8) & 255, host & 255);
 	s.address = text->address;
+	if (fake_is_disk(r)) {
+		s.address = NULL;
+		s.port = 0;
+	}
 	if (r->state == FAKE_ALIVE && m->seen_ready)
 		s.state = SIGHTING_READY;
 	if (r->state == FAKE_STOPPED && r->ready_at)
@@ -120,9 +130,9 @@ fake_machine_drop(struct machine_sim *m)
 
 	timer_off(&m->timer);
 	map_remove(&f->machines, m->rec->token);
+	f->count -= !fake_is_disk(m->rec);
 	fake_world_remove(f->world, m->rec);
 	free(m);
-	f->count--;
 }
 
 void
@@ -155,7 +165,7 @@ on_machine(void *arg)
 	}
 	if (r->state == FAKE_ALIVE && !m->seen_ready && r->ready_at <= now) {
 		m->seen_ready = true;
-		if (m->fake->opt.die_after_ms > 0 && !r->dies_at)
+		if (m->fake->opt.die_after_ms > 0 && !r->dies_at && !fake_is_disk(r))
 			r->dies_at = now + m->fake->opt.die_after_ms;
 		fake_sight(m);
 	} else if (r->state == FAKE_ALIVE && r->dies_at && r->dies_at <= now) {
@@ -202,7 +212,7 @@ machine_watch(struct fake *f, struct fake_record *r)
 	m->rec = r;
 	m->fake = f;
 	map_put(&f->machines, r->token, m);
-	f->count++;
+	f->count += !fake_is_disk(r);
 	fake_machine_plan(m);
 	return m;
 }

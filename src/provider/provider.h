@@ -87,6 +87,13 @@ enum provider_access {
 	ACCESS_LAUNCH, /* they are given at launch: every machine is launched for its user */
 };
 
+/* Borrowed for the call. */
+struct disk_spec {
+	const char *token;
+	int64_t size_bytes;
+	const char *source_ref; /* the snapshot it is made from; NULL: it is empty */
+};
+
 typedef void (*provider_done_fn)(void *arg, const struct err *err);
 
 /* launch: `ref` is the provider's name for the new machine; NULL when err is set. */
@@ -149,6 +156,17 @@ struct provider_ops {
 	void (*stop)(struct provider *p, const char *token, const char *ref,
 	    bool hibernate, provider_done_fn done, void *arg);
 	void (*start)(struct provider *p, const char *ref, const struct launch_spec *spec,
+	    provider_done_fn done, void *arg);
+
+	/* Disks and snapshots; all NULL where a provider has none. Their tokens are their ids, "d-..." and "s-..."; they are
+	   sighted and listed as machines are: STARTING while they are made, READY when they can be used, DEAD, GONE. Made
+	   under the rules of `launch`; disk_remove as terminate. A snapshot holds what the disk had when it was asked
+	   for, whether somebody writes to it or not. */
+	void (*disk_make)(struct provider *p, const struct disk_spec *spec,
+	    provider_launch_fn done, void *arg);
+	void (*disk_snapshot)(struct provider *p, const char *token, const char *disk_ref,
+	    provider_launch_fn done, void *arg);
+	void (*disk_remove)(struct provider *p, const char *token, const char *ref,
 	    provider_done_fn done, void *arg);
 
 	/* List prices per hour of a machine made with these options, while it runs and while it is stopped; 0: not

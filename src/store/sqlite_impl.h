@@ -19,6 +19,7 @@
 enum table_id {
 	TABLE_MACHINES,
 	TABLE_RESERVATIONS,
+	TABLE_DISKS,
 	TABLE_STEPS,
 	TABLE_EVENTS,
 	TABLE_MAX
@@ -115,6 +116,7 @@ size_t sqlite_row_size(enum table_id table);
 
 /* When a row was over, at least 1; 0 while it is live. Both have an index. */
 #define MACHINE_OVER "iif(state IN ('terminated', 'failed'), max(ended_at, 1), 0)"
+#define DISK_OVER "iif(state = 'deleted', max(ended_at, 1), 0)"
 #define RESERVATION_OVER "iif(state = 'ended', max(ended_at, 1), 0)"
 
 /* Creates the tables or brings them up to date, each version in a transaction of its own.

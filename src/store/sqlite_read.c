@@ -29,6 +29,7 @@ static const struct {
     [QUERY_REQUEST] = {TABLE_RESERVATIONS, "WHERE uid = ?3 AND request_id = ?1"},
     [QUERY_MACHINES] = {TABLE_MACHINES,
 	"WHERE " BY_KEY " ORDER BY id = ?1 DESC, n DESC LIMIT ?5"},
+    [QUERY_DISKS] = {TABLE_DISKS, "WHERE id = ?1"},
     [QUERY_STEPS] = {TABLE_STEPS, "WHERE subject IN (?1, ?2) ORDER BY id LIMIT ?5"},
     [QUERY_EVENTS] = {TABLE_EVENTS, "WHERE seq > ?4 ORDER BY seq LIMIT ?5"},
 };
@@ -66,6 +67,9 @@ set_result(struct store_result *res, enum table_id table, void *rows, int n)
 		break;
 	case TABLE_RESERVATIONS:
 		res->reservations = rows;
+		break;
+	case TABLE_DISKS:
+		res->disks = rows;
 		break;
 	case TABLE_STEPS:
 		res->steps = rows;
@@ -120,6 +124,7 @@ sqlite_request_free(struct sqlite_request *req)
 	/* only one of them is set */
 	free(req->result.machines);
 	free(req->result.reservations);
+	free(req->result.disks);
 	free(req->result.steps);
 	free(req->result.events);
 	arena_free(&req->arena);
@@ -129,6 +134,7 @@ sqlite_request_free(struct sqlite_request *req)
 union any_row {
 	struct machine machine;
 	struct reservation reservation;
+	struct disk disk;
 	struct step step;
 };
 
@@ -146,6 +152,13 @@ give_reservation(const struct store_loader *to, const union any_row *row)
 {
 	if (to->reservation)
 		to->reservation(to->arg, &row->reservation);
+}
+
+static void
+give_disk(const struct store_loader *to, const union any_row *row)
+{
+	if (to->disk)
+		to->disk(to->arg, &row->disk);
 }
 
 static void
@@ -256,6 +269,8 @@ sqlite_load(struct sqlite_conn *c, const struct store_loader *to, struct err *er
 		give_machine, to, err) < 0 ||
 	    load_rows(c, TABLE_RESERVATIONS, "WHERE " RESERVATION_OVER " = 0 ORDER BY n",
 		give_reservation, to, err) < 0 ||
+	    load_rows(c, TABLE_DISKS, "WHERE " DISK_OVER " = 0 ORDER BY n", give_disk, to,
+		err) < 0 ||
 	    load_rows(c, TABLE_STEPS, "WHERE state = 'open' ORDER BY id", give_step, to,
 		err) < 0)
 		return -1;

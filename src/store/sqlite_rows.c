@@ -25,6 +25,7 @@ enum field_type {
 	F_END_REASON,
 	F_PATH,
 	F_STEP_STATE,
+	F_DISK_STATE,
 };
 
 struct field {
@@ -37,6 +38,7 @@ struct field {
 
 #define M(member, type) #member, type, offsetof(struct machine, member)
 #define R(member, type) #member, type, offsetof(struct reservation, member)
+#define D(member, type) #member, type, offsetof(struct disk, member)
 #define S(member, type) #member, type, offsetof(struct step, member)
 #define E(member, type) #member, type, offsetof(struct event, member)
 
@@ -90,6 +92,22 @@ static const struct field reservation_fields[] = {
 	{ R(usd_per_hour, F_DOUBLE) },
 };
 
+static const struct field disk_fields[] = {
+	{ D(id, F_ID), .fixed = true },
+	{ D(name, F_STR), .fixed = true },
+	{ D(uid, F_U32), .fixed = true },
+	{ D(user, F_STR) },
+	{ D(provider, F_STR) },
+	{ D(provider_ref, F_STR) },
+	{ D(state, F_DISK_STATE) },
+	{ D(size_bytes, F_I64) },
+	{ D(source, F_ID) },
+	{ D(transient, F_BOOL) },
+	{ D(error, F_STR) },
+	{ D(created_at, F_I64) },
+	{ D(ended_at, F_I64) },
+};
+
 static const struct field step_fields[] = {
 	{ S(id, F_I64), .fixed = true },
 	{ S(subject, F_ID), .fixed = true },
@@ -127,6 +145,7 @@ static const struct table {
 } tables[TABLE_MAX] = {
 	[TABLE_MACHINES]     = { "machines", sizeof(struct machine), FIELDS(machine_fields) },
 	[TABLE_RESERVATIONS] = { "reservations", sizeof(struct reservation), FIELDS(reservation_fields) },
+	[TABLE_DISKS]        = { "disks", sizeof(struct disk), FIELDS(disk_fields) },
 	[TABLE_STEPS]        = { "steps", sizeof(struct step), FIELDS(step_fields) },
 	[TABLE_EVENTS]       = { "events", sizeof(struct event), FIELDS(event_fields) },
 };
@@ -148,6 +167,8 @@ state_name(enum field_type type, int value)
 		return path_name((enum path)value);
 	case F_STEP_STATE:
 		return step_state_name((enum step_state)value);
+	case F_DISK_STATE:
+		return disk_state_name((enum disk_state)value);
 	default:
 		assert(!"a type with names");
 		return NULL;
@@ -170,6 +191,8 @@ state_from(enum field_type type, const char *name)
 		return path_from(name);
 	case F_STEP_STATE:
 		return step_state_from(name);
+	case F_DISK_STATE:
+		return disk_state_from(name);
 	default:
 		assert(!"a type with names");
 		return -1;

@@ -62,7 +62,15 @@ static const char version_1[] =
 static const char version_2[] = "ALTER TABLE reservations ADD COLUMN github TEXT;"
 				"ALTER TABLE reservations ADD COLUMN notice TEXT;";
 
-static const char *const versions[] = {version_1, version_2};
+static const char version_3[] =
+    "CREATE TABLE disks ("
+    " n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, uid INTEGER NOT NULL,"
+    " user TEXT, provider TEXT, provider_ref TEXT, state TEXT NOT NULL,"
+    " size_bytes INTEGER, source TEXT, transient INTEGER, error TEXT,"
+    " created_at INTEGER, ended_at INTEGER);"
+    "CREATE INDEX disks_over ON disks (" DISK_OVER ");";
+
+static const char *const versions[] = {version_1, version_2, version_3};
 
 #define VERSION ((int)(sizeof(versions) / sizeof(versions[0])))
 

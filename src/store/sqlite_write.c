@@ -144,6 +144,8 @@ put_rec(struct sqlite_conn *c, const struct store_rec *rec, struct err *err)
 		return put(c, TABLE_MACHINES, &rec->machine, err);
 	case REC_RESERVATION:
 		return put(c, TABLE_RESERVATIONS, &rec->reservation, err);
+	case REC_DISK:
+		return put(c, TABLE_DISKS, &rec->disk, err);
 	case REC_STEP:
 		return put(c, TABLE_STEPS, &rec->step, err);
 	case REC_EVENT:
@@ -298,6 +300,7 @@ static const char *const prune_statements[] = {
 						    "value = max(value, excluded.value)",
     PRUNE_TABLE("reservations", RESERVATION_OVER),
     PRUNE_TABLE("machines", MACHINE_OVER),
+    PRUNE_TABLE("disks", DISK_OVER),
     "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?2"
     " AND seq < (SELECT min(seq) FROM events) + " PRUNE_EVENTS,
 };

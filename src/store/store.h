@@ -49,6 +49,7 @@ void store_tx_machine_if(
 
 /* (uid, request_id) is unique where request_id is set: ERR_CONFLICT, message "request_id". */
 void store_tx_reservation(struct store_tx *tx, const struct reservation *r);
+void store_tx_disk(struct store_tx *tx, const struct disk *d);
 void store_tx_step(struct store_tx *tx, const struct step *s);
 void store_tx_event(struct store_tx *tx, const struct event *e);
 
@@ -64,6 +65,7 @@ enum store_query_kind {
 	QUERY_RESERVATION, /* `key` is an id, a name or a prefix of an id; `uid`'s before others'; at most `limit` */
 	QUERY_REQUEST,	/* `uid`, `key` = request_id: 0 or 1 */
 	QUERY_MACHINES, /* `key` as above; ended ones too */
+	QUERY_DISKS,	/* `key` is an id; deleted ones too */
 	QUERY_STEPS,  /* `key` = subject's id, in order of id; `key2` likewise or NULL */
 	QUERY_EVENTS, /* seq > `since`, ascending, at most `limit` */
 };
@@ -84,6 +86,7 @@ struct store_query {
 struct store_result {
 	struct reservation *reservations;
 	struct machine *machines;
+	struct disk *disks;
 	struct step *steps;
 	struct event *events;
 	int n;
@@ -101,6 +104,9 @@ struct store_loader {
 
 	/* Not ended. */
 	void (*reservation)(void *arg, const struct reservation *r);
+
+	/* Not deleted. */
+	void (*disk)(void *arg, const struct disk *d);
 
 	/* Open, in order of id. */
 	void (*step)(void *arg, const struct step *s);
@@ -125,7 +131,7 @@ struct store_ops {
 	void (*query)(struct store *st, const struct store_query *q, store_query_fn done,
 	    void *arg);
 
-	/* Removes ended reservations, machines and their steps older than `before_at`, and all but the last
+	/* Removes ended reservations, machines, disks and their steps older than `before_at`, and all but the last
 	   `keep_events` events, in small transactions. */
 	void (*prune)(struct store *st, int64_t before_at, int keep_events);
 

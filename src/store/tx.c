@@ -96,6 +96,19 @@ store_tx_reservation(struct store_tx *tx, const struct reservation *r)
 }
 
 void
+store_tx_disk(struct store_tx *tx, const struct disk *d)
+{
+	struct disk *to = &rec_add(tx, REC_DISK)->disk;
+
+	*to = *d;
+	COPY(to, name);
+	COPY(to, user);
+	COPY(to, provider);
+	COPY(to, provider_ref);
+	COPY(to, error);
+}
+
+void
 store_tx_step(struct store_tx *tx, const struct step *s)
 {
 	struct step *to = &rec_add(tx, REC_STEP)->step;
@@ -157,6 +170,7 @@ store_tx_absorb(struct store_tx *tx, const struct store_tx *from)
 			break;
 		case REC_MACHINE:
 		case REC_RESERVATION:
+		case REC_DISK:
 			break;
 		}
 	}

@@ -10,6 +10,7 @@
 enum store_rec_kind {
 	REC_MACHINE,
 	REC_RESERVATION,
+	REC_DISK,
 	REC_STEP,
 	REC_EVENT,
 	REC_POOL,
@@ -23,6 +24,7 @@ struct store_rec {
 	union {
 		struct machine machine;
 		struct reservation reservation;
+		struct disk disk;
 		struct step step;
 		struct event event;
 		struct {

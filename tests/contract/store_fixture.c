@@ -188,7 +188,8 @@ sample_reservation(const char *id, const char *name)
 {
 	static char user[] = "ann", pool[] = "default", error[] = "host restarted",
 		    miss[] = "pool empty",
-		    keys[] = "ssh-ed25519 AAAA a\nssh-ed25519 BBBB b";
+		    keys[] = "ssh-ed25519 AAAA a\nssh-ed25519 BBBB b",
+		    github[] = "octocat", notice[] = "keys from the cache";
 
 	return (struct reservation){
 	    .id = sample_id(id),
@@ -203,6 +204,8 @@ sample_reservation(const char *id, const char *name)
 	    .miss_reason = miss,
 	    .machine = sample_id("m-000000000001"),
 	    .public_keys = keys,
+	    .github = github,
+	    .notice = notice,
 	    .group = sample_id("r-000000000002"),
 	    .no_warm = true,
 	    .hold_ms = 28800000,

@@ -178,6 +178,8 @@ look_reservation(void *arg, const struct store_result *res)
 	same_str(got->miss_reason, want->miss_reason);
 	assert_true(id_equal(&got->machine, &want->machine));
 	same_str(got->public_keys, want->public_keys);
+	same_str(got->github, want->github);
+	same_str(got->notice, want->notice);
 	same_str(got->request_id, want->request_id);
 	assert_true(id_equal(&got->group, &want->group));
 	assert_int_equal(got->no_warm, want->no_warm);
@@ -211,6 +213,79 @@ test_reservation_comes_back_whole(void **state)
 	assert_int_equal(put_reservation(&r, NULL), ERR_NONE);
 	store_fixture_reopen(&fx);
 	store_fixture_query(&fx, &q, look_reservation, &r);
+}
+
+static void
+look_disk(void *arg, const struct store_result *res)
+{
+	const struct disk *want = arg, *got = res->disks;
+
+	assert_int_equal(res->n, 1);
+	assert_true(id_equal(&got->id, &want->id));
+	same_str(got->name, want->name);
+	assert_int_equal(got->uid, want->uid);
+	same_str(got->user, want->user);
+	same_str(got->provider, want->provider);
+	same_str(got->provider_ref, want->provider_ref);
+	assert_int_equal(got->state, want->state);
+	assert_true(got->size_bytes == want->size_bytes);
+	assert_true(id_equal(&got->source, &want->source));
+	assert_int_equal(got->transient, want->transient);
+	same_str(got->error, want->error);
+	assert_int_equal(got->created_at, want->created_at);
+	assert_int_equal(got->ended_at, want->ended_at);
+}
+
+static void
+count_disk(void *arg, const struct disk *d)
+{
+	++*(int *)arg;
+}
+
+static void
+test_disk_comes_back_whole(void **state)
+{
+	static char name[] = "work", user[] = "ann", provider[] = "here",
+		    ref[] = "vol-0abc", error[] = "no room";
+	struct store_query q = {.kind = QUERY_DISKS, .key = "d-000000000001"};
+	struct disk d = {
+	    .id = sample_id("d-000000000001"),
+	    .name = name,
+	    .uid = 4000000000u,
+	    .user = user,
+	    .provider = provider,
+	    .provider_ref = ref,
+	    .state = DISK_ATTACHED,
+	    .size_bytes = INT64_C(64) << 40,
+	    .source = sample_id("s-000000000002"),
+	    .transient = true,
+	    .error = error,
+	    .created_at = 1790000000000,
+	};
+	int live = 0;
+	struct store_loader to = {.arg = &live, .disk = count_disk};
+	struct store_tx *tx = store_tx_new();
+	struct err err;
+
+	store_tx_disk(tx, &d);
+	assert_int_equal(store_fixture_put(&fx, tx, NULL), ERR_NONE);
+	store_fixture_query(&fx, &q, look_disk, &d);
+	store_fixture_reopen(&fx);
+	assert_int_equal(fx.store->ops->load(fx.store, &to, &err), 0);
+	assert_int_equal(live, 1);
+	store_fixture_query(&fx, &q, look_disk, &d);
+	d.state = DISK_DELETED;
+	d.ended_at = 1790000000009;
+	d.error = d.provider_ref = NULL;
+	d.source = (struct id){{0}};
+	tx = store_tx_new();
+	store_tx_disk(tx, &d);
+	assert_int_equal(store_fixture_put(&fx, tx, NULL), ERR_NONE);
+	store_fixture_query(&fx, &q, look_disk, &d);
+	store_fixture_reopen(&fx);
+	live = 0;
+	assert_int_equal(fx.store->ops->load(fx.store, &to, &err), 0);
+	assert_int_equal(live, 0);
 }
 
 static void
@@ -764,8 +839,8 @@ static struct loaded
 load_all(void)
 {
 	struct loaded l = {{0}};
-	struct store_loader to = {
-	    &l, load_machine, load_reservation, load_step, load_pool, note, load_last};
+	struct store_loader to = {&l, load_machine, load_reservation, NULL, load_step,
+	    load_pool, note, load_last};
 	struct err err;
 
 	store_fixture_reopen(&fx);
@@ -874,6 +949,7 @@ main(void)
 		test_machine_comes_back_whole, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_reservation_comes_back_whole, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_disk_comes_back_whole, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_step_and_event_come_back_whole, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_put_copies, setup, teardown),

@@ -143,15 +143,61 @@ def test_pool_set(c):
 
 
 def test_what_there_is_not_yet(c):
-    assert c.get("/v1/disks").json == []
-    refused(c.post("/v1/disks", {"name": "d", "size_bytes": 1}), 400, "invalid")
-    for method, path in (("GET", "/v1/disks/d"), ("DELETE", "/v1/disks/d"), ("POST", "/v1/disks/d/snapshots"),
-                         ("POST", "/v1/disks/d/clone")):
-        refused(c.request(method, path), 404, "not_found")
     message = refused(c.post("/v1/reservations", {"public_keys": [PUBLIC_KEY], "disks": [{"name": "d"}]}), 400, "invalid")
     assert "disks" in message
     refused(c.delete("/v1/images/debian"), 400, "invalid")
     nothing_made(c)
+
+
+DISK = {"id", "name", "user", "size_bytes", "state", "attached_to", "from_snapshot", "created_at", "error"}
+
+
+def disk_state(c, key, state):
+    return wait_for(lambda: c.get(f"/v1/disks/{key}").json.get("state") == state)
+
+
+def test_disks(c):
+    assert c.get("/v1/disks").json == []
+    r = c.post("/v1/disks", {"name": "data", "size_bytes": 1 << 30})
+    assert r.status == 201 and DISK <= set(r.json) and r.json["name"] == "data" and r.json["size_bytes"] == 1 << 30
+    disk_state(c, "data", "available")
+    refused(c.post("/v1/disks", {"name": "data", "size_bytes": 1 << 30}), 409, "conflict")
+    s = c.post("/v1/disks/data/snapshots", {}).json
+    assert s["disk"] == r.json["id"] and s["state"] == "creating"
+    disk_state(c, s["id"], "available")
+    assert c.get("/v1/disks/data").json["snapshots"] == [s["id"]]
+    assert c.post("/v1/disks", {"name": "b", "size_bytes": 2 << 30, "from_snapshot": s["id"]}).json["from_snapshot"] == s["id"]
+    assert c.post("/v1/disks/data/clone", {"name": "copy"}).status == 201
+    disk_state(c, "copy", "available")
+    assert sorted(d["name"] for d in c.get("/v1/disks").json) == ["b", "copy", "data"]
+    for key in ("data", "copy", "b", s["id"]):
+        assert c.delete(f"/v1/disks/{key}").json["state"] == "deleting"
+    wait_for(lambda: c.get("/v1/disks").json == [])
+    wait_for(lambda: c.get("/v1/audit").json == {"ok": True, "provider_only": [], "ledger_only": [], "open_steps": 0})
+
+
+def test_disks_that_cannot_be(c):
+    for body in ({}, {"name": "d"}, {"size_bytes": 1 << 30}, {"name": "d", "size_bytes": 1}, {"name": "d", "size_bytes": 0},
+                 {"name": "d", "size_bytes": -1}, {"name": "d", "size_bytes": 1.5}, {"name": "d", "size_bytes": 1e30},
+                 {"name": "a/b", "size_bytes": 1 << 30}, {"name": "", "size_bytes": 1 << 30}, {"name": "d", "size_bytes": "1G"},
+                 {"name": "d", "size_bytes": 1 << 30, "from_snapshot": ""}, {"name": "d", "size_bytes": 1 << 30, "x": 1}):
+        refused(c.post("/v1/disks", body), 400, "invalid")
+    refused(c.post("/v1/disks", {"name": "d", "size_bytes": 1 << 30, "from_snapshot": "s-nope"}), 404, "not_found")
+    for method, path in (("GET", "/v1/disks/d"), ("DELETE", "/v1/disks/d"), ("POST", "/v1/disks/d/snapshots")):
+        refused(c.request(method, path), 404, "not_found")
+    refused(c.post("/v1/disks/d/clone", {"name": "e"}), 404, "not_found")
+    refused(c.post("/v1/disks/d/clone", {}), 400, "invalid")
+    assert c.get("/v1/disks").json == []
+
+
+def test_a_disk_outlives_the_daemon(daemon):
+    c = daemon.client()
+    c.post("/v1/disks", {"name": "data", "size_bytes": 1 << 30})
+    disk_state(c, "data", "available")
+    daemon.kill()
+    daemon.start()
+    c = daemon.client()
+    assert c.get("/v1/disks/data").json["state"] == "available"
 
 
 def test_count_gives_an_array(daemons):
