@@ -31,7 +31,7 @@ extern const struct service_info {
 typedef void (*action_fn)(struct request *q);
 
 enum action_flags {
-	ACTION_READ = 1, /* changes nothing: stale, unfiltered buckets apply */
+	ACTION_READ = 1, /* changes nothing: not worth a line in the log */
 };
 
 struct action {

@@ -10,7 +10,8 @@
 #include "ec2/request.h"
 #include "ec2/world.h"
 
-#define FILTERS_MAX 200 /* EC2 API Reference: values of all filters together */
+#define UNPAGED_MAX 20000 /* what a reply holds at most, asked for or not */
+#define FILTERS_MAX 200	  /* EC2 API Reference: values of all filters together */
 
 /* ---- patterns ---- */
 
@@ -309,7 +310,7 @@ select_page(struct request *q, const struct describe *d, const struct filters *f
 
 		if (!shown(q, d, o) || !matches(q, d, f, o))
 			continue;
-		if (max > 0 && ret->n == max) {
+		if (ret->n == max) {
 			make_token(q, o, ret->next_token, sizeof(ret->next_token));
 			return;
 		}
@@ -369,7 +370,7 @@ describe_select(struct request *q, const struct describe *d, struct selection *r
 		if (by_id)
 			select_ids(q, d, f, ret);
 		else
-			select_page(q, d, f, token, max, ret);
+			select_page(q, d, f, token, max ?: UNPAGED_MAX, ret);
 	}
 	filters_free(f);
 	if (!request_failed(q))

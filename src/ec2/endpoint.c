@@ -212,6 +212,18 @@ call_free(struct call *c)
 }
 
 static void
+log_call(const struct request *q)
+{
+	const char *region = q->region ? q->region->name : "-";
+	const char *end = request_failed(q) ? q->code : "done";
+
+	if (!q->action || (q->action->flags & ACTION_READ))
+		log_debug("%s %s: %s", region, q->action ? q->action->name : "call", end);
+	else
+		log_info("%s %s: %s", region, q->action->name, end);
+}
+
+static void
 send_reply(struct call *c)
 {
 	struct request *q = &c->q;
@@ -223,9 +235,7 @@ send_reply(struct call *c)
 	};
 
 	finish_reply(c);
-	if (q->action)
-		log_debug("%s %s: %s", q->region ? q->region->name : "-", q->action->name,
-		    request_failed(q) ? q->code : "done");
+	log_call(q);
 	if (c->drop)
 		http_drop(q->http);
 	else
