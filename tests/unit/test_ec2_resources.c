@@ -184,6 +184,15 @@ test_what_is_stuck_stays_so_over_a_restart(void **state)
 	drop_path();
 }
 
+/* Also after a failure. */
+static int
+clean_up(void **state)
+{
+	if (path[0])
+		drop_path();
+	return 0;
+}
+
 int
 main(void)
 {
@@ -195,5 +204,5 @@ main(void)
 	    cmocka_unit_test(test_what_is_stuck_stays_so_over_a_restart),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, clean_up);
 }
