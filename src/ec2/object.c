@@ -144,8 +144,7 @@ object_remove(struct object *o)
 	struct removed *r = xnew(struct removed);
 	struct world *w = o->region->world;
 
-	r->region = o->region->name;
-	r->id = xstrdup(o->id);
+	r->seq = o->seq;
 	list_init(&r->link);
 	list_push_back(&w->removed, &r->link);
 	if (w->on_change)

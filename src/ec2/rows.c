@@ -19,9 +19,8 @@ struct rows {
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS objects ("
-    " region TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,"
-    " seq INTEGER NOT NULL, body TEXT NOT NULL,"
-    " PRIMARY KEY (region, id)) WITHOUT ROWID;"
+    " seq INTEGER PRIMARY KEY, region TEXT NOT NULL, kind TEXT NOT NULL,"
+    " id TEXT NOT NULL, body TEXT NOT NULL);"
     "PRAGMA user_version = 1;";
 
 static int
@@ -104,8 +103,7 @@ rows_open(const char *path, struct rows **ret, struct err *err)
 	} else if (set_up(r, err) < 0 ||
 		   prepare(r, "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
 		       &r->put, err) < 0 ||
-		   prepare(r, "DELETE FROM objects WHERE region = ? AND id = ?",
-		       &r->delete, err) < 0 ||
+		   prepare(r, "DELETE FROM objects WHERE seq = ?", &r->delete, err) < 0 ||
 		   prepare(r, "BEGIN IMMEDIATE", &r->begin, err) < 0 ||
 		   prepare(r, "COMMIT", &r->commit, err) < 0 ||
 		   prepare(r, "ROLLBACK", &r->rollback, err) < 0) {
@@ -230,19 +228,18 @@ rows_put(struct rows *r, const struct object *o, struct err *err)
 {
 	AUTO_FREE char *body = encode(o);
 
-	sqlite3_bind_text(r->put, 1, o->region->name, -1, SQLITE_STATIC);
-	sqlite3_bind_text(r->put, 2, o->id, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(r->put, 1, (sqlite3_int64)o->seq);
+	sqlite3_bind_text(r->put, 2, o->region->name, -1, SQLITE_STATIC);
 	sqlite3_bind_text(r->put, 3, o->kind->name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(r->put, 4, (sqlite3_int64)o->seq);
+	sqlite3_bind_text(r->put, 4, o->id, -1, SQLITE_STATIC);
 	sqlite3_bind_text(r->put, 5, body, -1, SQLITE_STATIC);
 	return run(r, r->put, err);
 }
 
 int
-rows_delete(struct rows *r, const char *region, const char *id, struct err *err)
+rows_delete(struct rows *r, uint64_t seq, struct err *err)
 {
-	sqlite3_bind_text(r->delete, 1, region, -1, SQLITE_STATIC);
-	sqlite3_bind_text(r->delete, 2, id, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(r->delete, 1, (sqlite3_int64)seq);
 	return run(r, r->delete, err);
 }
 

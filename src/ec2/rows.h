@@ -3,7 +3,8 @@
 #define EC2_ROWS_H
 
 /*
- * The world on disk: one SQLite file, one row per object, its state as JSON. Written by the loop itself: in WAL mode
+ * The world on disk: one SQLite file, one row per object by its place in the order of creation, so that new ones are
+ * appended; its state is JSON. Written by the loop itself: in WAL mode
  * without a sync per commit a transaction of a few rows takes some tens of microseconds, and what is committed
  * outlives the process (the last moments before a power cut may be lost, never in part).
  */
@@ -23,8 +24,7 @@ void rows_close(struct rows *r);
 
 int rows_begin(struct rows *r, struct err *err) ERR_CHECK;
 int rows_put(struct rows *r, const struct object *o, struct err *err) ERR_CHECK;
-int rows_delete(
-    struct rows *r, const char *region, const char *id, struct err *err) ERR_CHECK;
+int rows_delete(struct rows *r, uint64_t seq, struct err *err) ERR_CHECK;
 int rows_commit(struct rows *r, struct err *err) ERR_CHECK;
 void rows_rollback(struct rows *r);
 

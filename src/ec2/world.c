@@ -271,7 +271,6 @@ forget_removed(struct world *w)
 
 	list_for_each_safe (r, tmp, &w->removed, link) {
 		list_remove(&r->link);
-		free(r->id);
 		free(r);
 	}
 }
@@ -299,7 +298,7 @@ write_rows(struct world *w, struct err *err)
 	struct object *o;
 
 	list_for_each (gone, &w->removed, link)
-		if (rows_delete(w->rows, gone->region, gone->id, err) < 0)
+		if (rows_delete(w->rows, gone->seq, err) < 0)
 			return -1;
 	list_for_each (o, &w->changed, changed)
 		if (rows_put(w->rows, o, err) < 0)

@@ -9,8 +9,7 @@
 /* An object whose row is to go. */
 struct removed {
 	struct list link; /* world.removed */
-	const char *region;
-	char *id; /* owned */
+	uint64_t seq;
 };
 
 /* As world_region(), but a new one is empty. */
