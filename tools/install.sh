@@ -12,17 +12,13 @@ rm -rf build-install
 tools/build.sh build-install -Dtests=false --prefix="$prefix" --sysconfdir=/etc --buildtype=release
 DESTDIR=${DESTDIR:-} meson install -C build-install --no-rebuild --quiet
 [ -z "${DESTDIR:-}" ] || exit 0
-if [ ! -e /etc/hearth/hearth.yaml ]; then
-	mkdir -p /etc/hearth
-	cp contrib/hearth.yaml /etc/hearth/hearth.yaml
-	say 'wrote /etc/hearth/hearth.yaml'
-fi
-getent passwd hearth >/dev/null || useradd --system --home-dir /nonexistent --no-create-home \
-    --shell /usr/sbin/nologin --comment 'hearth daemon' hearth
+make_config "$CONFIG" hearth.yaml
+make_ec2_config
+make_user
 getent group hearth-admin >/dev/null || groupadd --system hearth-admin
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
-	say "installed; 'systemctl enable --now hearthd' starts it"
+	say "installed; 'systemctl enable --now hearthd' starts it, 'systemctl enable --now hearth-ec2' an EC2 endpoint"
 else
 	say "installed; 'hearthd --config /etc/hearth/hearth.yaml' starts it"
 fi
