@@ -313,6 +313,38 @@ provider_fixture_terminate(struct provider_fixture *fx, const char *token)
 }
 
 struct answer
+provider_fixture_stop(struct provider_fixture *fx, const char *token, bool hibernate)
+{
+	struct answer a = {0};
+
+	fx->provider->ops->stop(
+	    fx->provider, token, NULL, hibernate, provider_fixture_on_done, &a);
+	return settle(fx, &a);
+}
+
+/* As core does it: the machine has its keys on its disk. */
+struct answer
+provider_fixture_start(struct provider_fixture *fx, const char *token, int64_t lease_s)
+{
+	struct answer a = {0};
+
+	fx->provider->ops->start(fx->provider, provider_fixture_seen(fx, token)->ref,
+	    &(struct launch_spec){
+		.token = token,
+		.pool = "default",
+		.image = fx->image,
+		.image_version = fx->image_version,
+		.lease_s = lease_s,
+		.hostname = token,
+		.user_ca = fx->user_ca ? fx->user_ca : "",
+		.tier = fx->tier,
+		.options = fx->options,
+	    },
+	    provider_fixture_on_done, &a);
+	return settle(fx, &a);
+}
+
+struct answer
 provider_fixture_deadline(struct provider_fixture *fx, const char *token, int64_t seconds)
 {
 	struct answer a = {0};

@@ -43,6 +43,7 @@ struct provider_fixture {
 	const char *user_ca;
 	const char *options; /* of the pool; NULL: none */
 	enum tier tier;	     /* of machines that are launched */
+	bool cannot_hibernate;
 	char image_version[32];
 	char image_error[128];
 	struct seen_machine seen[SEEN_MAX];
@@ -96,6 +97,10 @@ void provider_fixture_start_launch(
     struct provider_fixture *fx, const char *token, int64_t lease_s, struct answer *a);
 void provider_fixture_wait_answer(struct provider_fixture *fx, struct answer *a);
 struct answer provider_fixture_terminate(struct provider_fixture *fx, const char *token);
+struct answer provider_fixture_stop(
+    struct provider_fixture *fx, const char *token, bool hibernate);
+struct answer provider_fixture_start(
+    struct provider_fixture *fx, const char *token, int64_t lease_s);
 struct answer provider_fixture_deadline(
     struct provider_fixture *fx, const char *token, int64_t seconds);
 struct answer provider_fixture_setup(struct provider_fixture *fx, const char *token,

@@ -325,6 +325,85 @@ test_close_answers(void **state)
 	provider_fixture_await(&fx, other.s, SIGHTING_GONE);
 }
 
+/* To a tier and back: the same machine, as ready as before; stopped and started ones are no news. */
+static void
+stop_and_start(enum tier tier)
+{
+	struct id token, unknown = id_new('m');
+	struct answer a;
+	char ref[64];
+
+	if (!fx.provider->ops->stop)
+		skip();
+	fx.tier = tier;
+	token = ready_machine();
+	strcpy(ref, provider_fixture_seen(&fx, token.s)->ref);
+	for (int round = 0; round < 2; round++) {
+		a = provider_fixture_stop(&fx, token.s, tier == TIER_HIBERNATED);
+		assert_int_equal(a.err.code, ERR_NONE);
+		provider_fixture_await(&fx, token.s, SIGHTING_STOPPED);
+		a = provider_fixture_stop(&fx, token.s, tier == TIER_HIBERNATED);
+		assert_int_equal(a.err.code, ERR_NONE);
+		assert_int_equal(provider_fixture_inventory(&fx), 1);
+		assert_int_equal(
+		    provider_fixture_listed(&fx, token.s)->state, SIGHTING_STOPPED);
+		a = provider_fixture_start(&fx, token.s, 600);
+		assert_int_equal(a.err.code, ERR_NONE);
+		provider_fixture_await(&fx, token.s, SIGHTING_READY);
+		assert_string_equal(provider_fixture_seen(&fx, token.s)->ref, ref);
+	}
+	a = provider_fixture_contact(&fx, token.s,
+	    provider_fixture_seen(&fx, token.s)->address,
+	    provider_fixture_seen(&fx, token.s)->port);
+	assert_int_equal(a.err.code, ERR_NONE);
+	a = provider_fixture_stop(&fx, unknown.s, false);
+	assert_int_not_equal(a.err.code, ERR_NONE);
+	a = provider_fixture_terminate(&fx, token.s);
+	assert_int_equal(a.err.code, ERR_NONE);
+	provider_fixture_await(&fx, token.s, SIGHTING_GONE);
+	assert_int_equal(provider_fixture_inventory(&fx), 0);
+}
+
+static void
+test_stop(void **state)
+{
+	stop_and_start(TIER_STOPPED);
+}
+
+static void
+test_hibernate(void **state)
+{
+	if (fx.cannot_hibernate)
+		skip();
+	stop_and_start(TIER_HIBERNATED);
+}
+
+/* A lease begins anew with the start, and one that is stopped has none that could run out. */
+static void
+test_lease_after_start(void **state)
+{
+	struct id token;
+	struct answer a;
+	int64_t start, took;
+
+	if (!fx.provider->ops->stop)
+		skip();
+	fx.tier = TIER_STOPPED;
+	token = ready_machine();
+	a = provider_fixture_stop(&fx, token.s, false);
+	assert_int_equal(a.err.code, ERR_NONE);
+	provider_fixture_await(&fx, token.s, SIGHTING_STOPPED);
+	start = provider_fixture_now_ms(&fx);
+	a = provider_fixture_start(&fx, token.s, 2);
+	assert_int_equal(a.err.code, ERR_NONE);
+	provider_fixture_await_end(&fx, token.s);
+	took = provider_fixture_now_ms(&fx) - start;
+	assert_in_range(took, 1900, 3500 + fx.kind->slack_ms);
+	a = provider_fixture_terminate(&fx, token.s);
+	assert_int_equal(a.err.code, ERR_NONE);
+	provider_fixture_await(&fx, token.s, SIGHTING_GONE);
+}
+
 static void
 test_image(void **state)
 {
@@ -353,6 +432,9 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_inventory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_close_answers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_hibernate, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_lease_after_start, setup, teardown),
 	};
 
 	if (!provider_fixture_possible())

@@ -65,7 +65,7 @@ def test_the_contract_over_moto(tmp_path):
             except Exception:  # it takes seconds to come up
                 assert time.monotonic() < until and server.poll() is None, (tmp_path / "log").read_text()
                 time.sleep(0.2)
-        suite("ec2-fake", url, HEARTH_TEST_EC2_IMAGE=ami)
+        suite("ec2-fake", url, HEARTH_TEST_EC2_IMAGE=ami, HEARTH_TEST_EC2_NO_HIBERNATION="yes")
     finally:
         server.terminate()
         server.wait()

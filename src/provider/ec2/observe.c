@@ -192,18 +192,22 @@ ec2_look_within(struct ec2 *e, int64_t ms)
 		timer_set(e->env.clock, &e->look_timer, ms, look_due, e);
 }
 
+/* A tick after the last one began: a slow reply makes the next look come sooner, but not at once. */
 static void
 next_look(struct ec2 *e)
 {
-	bool again = e->look_again;
+	bool soon =
+	    e->look_again || (!list_empty(&e->inventories_next) && !e->look_failed_ms);
+	int64_t took = clock_now_ms(e->env.clock) - e->look_began_ms;
+	int64_t pause = EC2_TICK_MS - took;
 
 	e->looking = e->look_again = false;
-	if (e->machines.count > 0 || e->refs.count > 0 ||
-	    !list_empty(&e->inventories_next))
-		ec2_look_within(e, !list_empty(&e->inventories_next) && !e->look_failed_ms
-				       ? 0
-				   : again ? EC2_TICK_MS / 4
-					   : EC2_TICK_MS);
+	if (e->machines.count == 0 && e->refs.count == 0 &&
+	    list_empty(&e->inventories_next))
+		return;
+	if (soon || pause < EC2_TICK_MS / 4)
+		pause = EC2_TICK_MS / 4;
+	ec2_look_within(e, pause);
 }
 
 /* ---- inventories ---- */
