@@ -633,6 +633,8 @@ local_machine_found(struct lmachine *m, const struct launcher_reply *r)
 		died(m);
 		return;
 	}
+	if (r && r->state == LAUNCHER_STOPPED)
+		open_console(m); /* AWS shows the last words of a stopped one, too */
 	m->dirty = r != NULL;
 	m->died = should_run && r && r->state == LAUNCHER_STOPPED;
 	m->shut_down =

@@ -363,6 +363,7 @@ def test_what_happened_while_it_was_down(lab):
     os.kill(lab.machine(dies)[1], signal.SIGKILL)
     lab.start()
     lab.wait(dies, "stopped")
+    wait_for(lambda: "SSH HOST KEY" in lab.console(dies), 10)
     assert lab.state_of(lives) == "running" and lab.ssh(lives, "pgrep -f '[s]leep 4712'")
     assert metadata(lab, lives, "meta-data/instance-id") == lives
     lab.stop()
