@@ -336,7 +336,7 @@ def test_many_at_once_and_gone_at_once(lab):
         lab.wait(ident, "terminated")
 
 
-@pytest.mark.parametrize("when", [0, 0.02, 0.05, 0.2])
+@pytest.mark.parametrize("when", [0.02, 0.2, *(pytest.param(w, marks=pytest.mark.soak) for w in (0, 0.05, 0.1, 0.4))])
 def test_a_crash_in_mid_launch_loses_nothing(lab, when):
     """kill -9 at some moment of a launch and of an end: both are finished after it."""
     made = lab.run(MinCount=3, MaxCount=3, up=False)
