@@ -19,6 +19,7 @@
 #include "ssh/wire.h"
 
 #define LAUNCH_TIMEOUT_MS 30000
+#define FEW 8
 #define LAUNCH_DEADLINE_MS 240000 /* core gives a launch five minutes */
 
 /* One RunInstances under way. */
@@ -315,8 +316,9 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 		return;
 	}
 	if (err->code == ERR_NONE) {
+		/* one that somebody may wait for is looked at soon; of many, the next look shows more */
+		ec2_look_within(e, b->n <= FEW ? EC2_TICK_MS / 4 : EC2_TICK_MS);
 		batch_done(b, reply);
-		ec2_look_within(e, EC2_TICK_MS / 4);
 		return;
 	}
 	ec2_say_hint(&why);
