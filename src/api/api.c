@@ -28,6 +28,8 @@ api_new(const struct api_options *opt)
 	api->clock = opt->clock;
 	api->callers = callers_new(opt->clock, group, opt->owner_uid);
 	api->stats = stats_new();
+	api->metrics = opt->metrics;
+	api->metrics_arg = opt->metrics_arg;
 	api->started_ms = clock_now_ms(opt->clock);
 	list_init(&api->streams);
 	return api;

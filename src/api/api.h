@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct api;
+struct buf;
 struct clock;
 struct core;
 struct http_request;
@@ -24,6 +25,9 @@ struct api_options {
 	   the state is theirs anyway. API_NO_OWNER where privileges were dropped. */
 	uint32_t owner_uid;
 	const char *admin_group; /* its members are operators; NULL: "hearth-admin" */
+	/* Appends what else /metrics is to say, Prometheus text; NULL: nothing. Not called after api_stop(). */
+	void (*metrics)(void *arg, struct buf *out);
+	void *metrics_arg;
 };
 
 struct api *api_new(const struct api_options *opt);

@@ -41,6 +41,8 @@ struct api {
 	struct clock *clock;
 	struct callers *callers;
 	struct stats *stats;
+	void (*metrics)(void *arg, struct buf *out);
+	void *metrics_arg;
 	struct list streams; /* of events.c */
 	int64_t started_ms;
 	bool stopping;

@@ -46,6 +46,8 @@ handle_metrics(struct call *call)
 	struct buf b = call_buf();
 
 	core_metrics(call->api->core, &b);
+	if (call->api->metrics)
+		call->api->metrics(call->api->metrics_arg, &b);
 	stats_write(call->api->stats, &b);
 	call_reply(call, 200, &b);
 }

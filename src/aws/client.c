@@ -248,3 +248,24 @@ aws_client_throttled(const struct aws_client *c)
 {
 	return c->throttled;
 }
+
+int
+aws_client_counts(const struct aws_client *c, struct aws_count *ret, int max)
+{
+	const struct lane *l;
+	size_t at = 0;
+	int n = 0, i;
+
+	while ((l = map_next(&c->lanes, &at))) {
+		/* a Describe may have two lanes */
+		for (i = 0; i < n && strcmp(ret[i].action, l->action) != 0; i++)
+			;
+		if (i == max)
+			continue;
+		if (i == n)
+			ret[n++] = (struct aws_count){.action = l->action};
+		ret[i].calls += l->calls;
+		ret[i].throttled += l->throttled;
+	}
+	return n;
+}

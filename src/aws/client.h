@@ -104,4 +104,11 @@ void aws_call_cancel(struct aws_call *call);
 uint64_t aws_client_calls(const struct aws_client *c, const char *action);
 uint64_t aws_client_throttled(const struct aws_client *c);
 
+/* The same of each action that was ever called, in no order: up to max of them into ret. Returns how many. */
+struct aws_count {
+	const char *action; /* the client's */
+	uint64_t calls, throttled;
+};
+int aws_client_counts(const struct aws_client *c, struct aws_count *ret, int max);
+
 #endif

@@ -28,6 +28,7 @@ struct lane {
 	struct list waiting;	 /* aws_call.lane_link */
 	struct timer timer;
 	uint64_t calls; /* put on the wire */
+	uint64_t throttled;
 };
 
 struct aws_client {

@@ -118,6 +118,7 @@ void
 lane_throttled(struct lane *l)
 {
 	l->c->throttled++;
+	l->throttled++;
 	if (l->paced)
 		bucket_drain(&l->requests, clock_now_ms(l->c->clock));
 }

@@ -55,6 +55,8 @@ struct daemon {
 	struct fetcher *fetcher;
 	struct github *github;
 	struct core *core;
+	struct provider_named *providers; /* core's, by their names */
+	int n_providers;
 	struct api *api;
 	struct http_server *server;
 	struct launcher_ask *reload; /* NULL: none in flight */
@@ -142,6 +144,7 @@ open_core(struct daemon *d, struct err *err)
 	    .url = c->github,
 	    .cache_when_unreachable = c->github_cache});
 	d->core = core_new(&opt);
+	d->providers = xcalloc((size_t)c->n_providers + 1, sizeof(*d->providers));
 	for (int i = 0; i < c->n_providers; i++) {
 		const char *name = c->providers[i].name;
 		struct provider_env env =
@@ -152,6 +155,8 @@ open_core(struct daemon *d, struct err *err)
 			d->launcher.pid ? LAUNCHER_SOCKET : NULL, &env, &p, err) < 0)
 			return err_wrap(err, "provider '%s'", name);
 		core_add_provider(d->core, name, p);
+		d->providers[d->n_providers++] =
+		    (struct provider_named){xstrdup(name), p};
 	}
 	return core_set_pools(d->core, c->pools, c->n_pools, err);
 }
@@ -344,6 +349,14 @@ on_prune(void *arg)
 	timer_set(d->clock, &d->prune, PRUNE_EVERY_MS, on_prune, d);
 }
 
+static void
+write_metrics(void *arg, struct buf *out)
+{
+	const struct daemon *d = arg;
+
+	providers_metrics(d->providers, d->n_providers, out);
+}
+
 /* A daemon that never was root serves the user who started it: theirs is the state. */
 static int
 open_api(struct daemon *d, struct err *err)
@@ -352,6 +365,8 @@ open_api(struct daemon *d, struct err *err)
 	    .core = d->core,
 	    .clock = d->clock,
 	    .owner_uid = d->launcher.pid == 0 ? (uint32_t)d->id.uid : API_NO_OWNER,
+	    .metrics = write_metrics,
+	    .metrics_arg = d,
 	};
 	struct http_options http = {
 	    .loop = d->loop, .listen_fd = d->api_fd, .handler = api_handle};
@@ -454,6 +469,9 @@ daemon_close(struct daemon *d)
 		close(d->api_fd);
 	if (d->lock >= 0)
 		close(d->lock);
+	for (int i = 0; i < d->n_providers; i++)
+		free(d->providers[i].name);
+	free(d->providers);
 	config_free(d->config);
 	free(d->config_path);
 	free(d->launcher_path);

@@ -2,9 +2,11 @@
 #include "daemon/providers.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "daemon/config.h"
@@ -69,4 +71,42 @@ providers_open(const struct config *c, const struct config_provider *p,
 		return err_set(err, ERR_INVALID, "kind %s is not in this build",
 		    provider_kind_name(p->kind));
 	}
+}
+
+#define COUNTS_MAX 64
+
+static void
+write_counts(const struct provider_named *named, bool throttled, struct buf *out)
+{
+	struct provider_count counts[COUNTS_MAX];
+	const struct provider_ops *ops = named->p->ops;
+	int n = ops->counts ? ops->counts(named->p, counts, COUNTS_MAX) : 0;
+
+	for (int i = 0; i < n; i++)
+		buf_fmt(out,
+		    "hearth_provider_%s_total{provider=\"%s\",action=\"%s\"} %llu\n",
+		    throttled ? "throttled" : "calls", named->name, counts[i].action,
+		    (unsigned long long)(throttled ? counts[i].throttled
+						   : counts[i].calls));
+}
+
+void
+providers_metrics(const struct provider_named *all, int n, struct buf *out)
+{
+	bool any = false;
+
+	for (int i = 0; i < n; i++)
+		any = any || all[i].p->ops->counts;
+	if (!any)
+		return;
+	buf_str(out, "# HELP hearth_provider_calls_total Calls of a provider's service, "
+		     "by action, each attempt.\n"
+		     "# TYPE hearth_provider_calls_total counter\n");
+	for (int i = 0; i < n; i++)
+		write_counts(&all[i], false, out);
+	buf_str(out, "# HELP hearth_provider_throttled_total Those of them that were "
+		     "refused as too many.\n"
+		     "# TYPE hearth_provider_throttled_total counter\n");
+	for (int i = 0; i < n; i++)
+		write_counts(&all[i], true, out);
 }

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 
+struct buf;
 struct config;
 struct config_provider;
 struct provider;
@@ -16,5 +17,13 @@ struct provider_env;
 int providers_open(const struct config *c, const struct config_provider *p,
     const char *launcher, const struct provider_env *env, struct provider **ret,
     struct err *err) ERR_CHECK;
+
+struct provider_named {
+	char *name; /* owned */
+	struct provider *p;
+};
+
+/* Appends what these have asked of their services, Prometheus text; nothing where none has one. */
+void providers_metrics(const struct provider_named *all, int n, struct buf *out);
 
 #endif

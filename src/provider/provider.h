@@ -107,6 +107,12 @@ typedef void (*provider_setup_fn)(
 typedef void (*provider_inventory_fn)(
     void *arg, const struct sighting *all, int n, const struct err *err);
 
+struct provider_count {
+	const char *action; /* the provider's */
+	uint64_t calls;	    /* each attempt */
+	uint64_t throttled; /* those that the service refused as too many */
+};
+
 struct provider_ops {
 	const char *kind;
 
@@ -181,6 +187,10 @@ struct provider_ops {
 	/* ACCESS_AUTHORIZE: lets these public keys (a line each) in. Idempotent. */
 	void (*authorize)(struct provider *p, const char *token, const char *ref,
 	    const char *keys, provider_done_fn done, void *arg);
+
+	/* What it has asked of its service so far, an action each: up to max into ret. Returns how many. For metrics; NULL
+	   where there is no service. */
+	int (*counts)(const struct provider *p, struct provider_count *ret, int max);
 
 	/* Calls the pending `done`s with ERR_CANCELLED and frees. Machines stay. */
 	void (*close)(struct provider *p);

@@ -4,7 +4,7 @@
 
     bench.py [SECTION...] [--check] [--write] [--json FILE]
 
-Sections: start, claims, refill, syscalls (fake machines); machines, hundred, ready, idle, peers (real ones, as root).
+Sections: start, claims, refill, syscalls, burst, fleet (fake machines); machines, hundred, ready, idle, peers (real ones, as root).
 --check exits with 1 where a bound is not met; --write puts the tables into docs/bench.md and README.md. Samples that
 are compared take turns, and the first of each is thrown away."""
 
@@ -18,6 +18,7 @@ import sys
 import time
 
 import claims
+import ec2_pools
 import machines
 import peers
 from measure import TOP, Results, build_dir
@@ -27,6 +28,8 @@ SECTIONS = {
     "claims": ("Claims, durable, on fake machines", claims.steady, False),
     "refill": ("Claims while the pool refills", claims.refilling, False),
     "syscalls": ("What hearthd does for one claim", claims.one_claim, False),
+    "burst": ("EC2: a burst of 1,000 machines", ec2_pools.burst, False),
+    "fleet": ("EC2: ten thousand machines", ec2_pools.fleets, False),
     "machines": ("Real machines: to the end of `ssh ... true`", machines.logins, True),
     "hundred": ("A hundred machines", machines.hundred, True),
     "ready": ("Readiness", machines.readiness, True),

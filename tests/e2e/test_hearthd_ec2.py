@@ -21,7 +21,7 @@ FAKE = "readiness: running"  # nobody can log in to the endpoint's fake machines
 
 def calls(endpoint):
     """How often each action was called so far, as the endpoint has logged it."""
-    return collections.Counter(re.findall(r"debug: us-east-1 (\w+):", endpoint.log_text()))
+    return collections.Counter(re.findall(r"(?:debug|info): us-east-1 (\w+):", endpoint.log_text()))
 
 
 def on(daemons, endpoint, pools, provider="speed: 0", **more):

@@ -26,6 +26,7 @@
 #define API_VERSION "2016-11-15"
 #define HOURS_PER_MONTH 730
 #define SMALLEST_ROOT_GIB 8
+#define COUNTS_MAX 64
 #define SEEN_WITHIN_MS                                                                   \
 	5000 /* a look a second, and one that fails or is slow now and then */
 
@@ -270,6 +271,19 @@ ec2_calls(const struct provider *p, const char *action)
 	return aws_client_calls(((const struct ec2 *)p)->aws, action);
 }
 
+static int
+ec2_counts(const struct provider *p, struct provider_count *ret, int max)
+{
+	struct aws_count counts[COUNTS_MAX];
+	int n = aws_client_counts(
+	    ((const struct ec2 *)p)->aws, counts, max < COUNTS_MAX ? max : COUNTS_MAX);
+
+	for (int i = 0; i < n; i++)
+		ret[i] = (struct provider_count){
+		    counts[i].action, counts[i].calls, counts[i].throttled};
+	return n;
+}
+
 static const struct provider_ops ec2_ops = {
     .kind = "ec2",
     .launch = ec2_launch,
@@ -285,6 +299,7 @@ static const struct provider_ops ec2_ops = {
     .price = ec2_price,
     .access = ec2_access,
     .authorize = ec2_authorize,
+    .counts = ec2_counts,
     .close = ec2_close,
 };
 
