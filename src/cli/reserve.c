@@ -163,12 +163,13 @@ ended(const json_t *r, struct err *err)
 {
 	const char *why = view_str(r, "error");
 	const char *reason = view_str(r, "reason");
+	bool no_capacity = strncmp(why, "no capacity: ", 13) == 0;
 
 	if (!why[0])
 		why = view_str(r, "miss_reason");
-	err_set(err, ERR_INTERNAL, "reservation '%s' ended before it was ready: %s%s%s",
-	    view_str(r, "name"), reason[0] ? reason : "no reason given",
-	    why[0] ? ": " : "", why);
+	err_set(err, no_capacity ? ERR_NO_CAPACITY : ERR_INTERNAL,
+	    "reservation '%s' ended before it was ready: %s%s%s", view_str(r, "name"),
+	    reason[0] ? reason : "no reason given", why[0] ? ": " : "", why);
 	return err_hint(err, "see 'hearth why %s'", view_str(r, "id"));
 }
 

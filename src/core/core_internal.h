@@ -387,7 +387,7 @@ void reservation_claimed(
 void reservation_claim_failed(struct creservation *r, const struct err *err);
 void reservation_machine_gone(
     struct creservation *r, const char *why); /* its machine died */
-void reservation_launch_failed(struct creservation *r, const char *why);
+void reservation_launch_failed(struct creservation *r, const struct err *why);
 void reservation_end(struct creservation *r, enum end_reason reason, const char *error);
 void reservation_undone(struct creservation *r); /* its machine is gone; may free r */
 void reservation_set_timer(struct creservation *r);

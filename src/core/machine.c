@@ -439,7 +439,7 @@ launch_finished(struct plan_run *run, const struct err *err)
 	m->core->n.launch_failures++;
 	pool_launch_failed(m->pool, err->msg);
 	if (r)
-		reservation_launch_failed(r, err->msg);
+		reservation_launch_failed(r, err);
 }
 
 const struct plan machine_launch_plan = {

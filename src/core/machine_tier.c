@@ -208,7 +208,7 @@ start_failed(struct cmachine *m, const struct err *err)
 	}
 	machine_end(m, err->msg);
 	if (r && err->code != ERR_CANCELLED)
-		reservation_launch_failed(r, err->msg);
+		reservation_launch_failed(r, err);
 }
 
 static void

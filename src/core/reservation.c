@@ -387,14 +387,14 @@ reservation_machine_gone(struct creservation *r, const char *why)
 }
 
 void
-reservation_launch_failed(struct creservation *r, const char *why)
+reservation_launch_failed(struct creservation *r, const struct err *why)
 {
 	char error[300];
 
 	if (++r->launches < LAUNCHES_MAX || r->r.state == RESERVATION_ENDED)
 		return; /* it is still in the line; the pool launches again when it may */
-	(void)snprintf(error, sizeof(error), "%d launches failed, the last one: %s",
-	    r->launches, why);
+	(void)snprintf(error, sizeof(error), "%s%d launches failed, the last one: %s",
+	    why->code == ERR_NO_CAPACITY ? "no capacity: " : "", r->launches, why->msg);
 	reservation_end(r, END_FAILED, error);
 }
 

@@ -710,3 +710,12 @@ def test_events_heartbeat(daemon):
     time.sleep(17)
     assert e.comments >= 2
     e.close()
+
+
+def test_no_capacity_at_the_provider_is_its_own_exit_code(daemons):
+    d = daemons(providers={"sim": "{kind: fake, capacity: 1}"},
+                pools={"default": "{provider: sim, image: debian, running: 0, max: 4}"}).start()
+    assert d.hearth("reserve").returncode == 0
+    done = d.hearth("reserve")
+    assert done.returncode == 4, done.stderr
+    assert "no capacity" in done.stderr and done.stderr.count("\n") == 1
