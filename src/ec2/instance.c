@@ -279,7 +279,9 @@ leave_everything(struct instance *i)
 			interface_delete(n);
 	}
 	list_for_each_safe (v, vtmp, &i->volumes, on_instance) {
-		bool goes = v->delete_on_termination;
+		bool goes = v->delete_on_termination &&
+			    !scenario_strike(world_of(i), FAULT_VOLUME_STUCK,
+				"TerminateInstances", i->type, i->zone);
 
 		volume_untie(v);
 		if (goes)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "ec2/idempotent.h"
 #include "ec2/request.h"
 #include "ec2/run.h"
 #include "ec2/zones.h"
@@ -107,7 +108,8 @@ read_existing(struct request *q, struct run_interface *n, const char *id)
 	if (!n->existing)
 		return;
 	n->subnet = n->existing->subnet;
-	if (n->existing->attachment != ATTACHMENT_NONE)
+	/* a repeated request finds what it made itself */
+	if (n->existing->attachment != ATTACHMENT_NONE && !idempotent_find(q))
 		request_fail(
 		    q, "InvalidNetworkInterface.InUse", "Interface: [%s] in use.", id);
 	for (int i = 0; i < n->existing->groups.n; i++)

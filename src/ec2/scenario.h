@@ -62,7 +62,8 @@ enum fault_kind {
 	FAULT_ADDRESS_MISSING,	/* described without addresses for `seconds` */
 	FAULT_DIES_PENDING,	/* pending → terminated, with `reason` */
 	FAULT_NO_SSHD,		/* runs, but sshd never comes */
-	FAULT_VOLUME_STUCK,	/* stays creating, attaching or detaching */
+	FAULT_VOLUME_STUCK,	/* stays creating, attaching or detaching; or behind, when
+				   its instance ends */
 	FAULT_SPOT_INTERRUPTED, /* `seconds` after it runs */
 	FAULT_MAX,
 };
