@@ -190,7 +190,8 @@ struct ec2_machine {
 	uint64_t sweep;	   /* the sweep that looks after it */
 	bool left;	   /* something of it is */
 	int64_t pushed_ms; /* when what is stuck was last asked to go */
-	bool sought;	   /* by its token among the interfaces: it has no id */
+	bool sought;	   /* by its token among the interfaces: none was seen at it */
+	bool sought_volumes; /* and among the volumes */
 
 	struct probe *probe;
 	struct ssh_job *job;

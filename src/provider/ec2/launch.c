@@ -302,6 +302,40 @@ batch_done(struct batch *b, const struct xml *reply)
 }
 
 static void
+gather_again(void *arg)
+{
+	gather(arg);
+}
+
+/* An interface that was made a moment ago may not be known yet (EC2 Developer Guide, "Eventual consistency"). */
+static bool
+await_interface(struct batch *b, const struct aws_error *aws)
+{
+	struct ec2_machine *m =
+	    list_entry(b->machines.next, struct ec2_machine, in_gather);
+	struct clock *clock = b->e->env.clock;
+
+	if (strcmp(aws->code, "InvalidNetworkInterfaceID.NotFound") != 0 ||
+	    !m->opt.interfaces || clock_now_ms(clock) - m->born_ms >= EC2_UNSURE_MS)
+		return false;
+	list_remove(&m->in_gather);
+	ec2_machine_move(m, EC2_GATHERED);
+	timer_set(clock, &m->pause, EC2_TICK_MS / 2, gather_again, m);
+	return true;
+}
+
+/* The interface is this machine's alone: what uses it is the instance of an attempt whose answer was lost. */
+static bool
+has_instance(const struct batch *b, const struct aws_error *aws)
+{
+	const struct ec2_machine *m =
+	    list_entry(b->machines.next, struct ec2_machine, in_gather);
+
+	return m->opt.interfaces &&
+	       strcmp(aws->code, "InvalidNetworkInterface.InUse") == 0;
+}
+
+static void
 ran(void *arg, const struct xml *reply, const struct aws_error *aws,
     const struct err *err)
 {
@@ -321,6 +355,10 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 		batch_done(b, reply);
 		return;
 	}
+	if (await_interface(b, aws)) {
+		free(b);
+		return;
+	}
 	ec2_say_hint(&why);
 	if (is_lack(aws, err)) {
 		while (!list_empty(&b->machines))
@@ -328,7 +366,7 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 			    list_entry(b->machines.next, struct ec2_machine, in_gather),
 			    &why);
 		free(b);
-	} else if (aws->maybe_done) {
+	} else if (aws->maybe_done || has_instance(b, aws)) {
 		why.code = ERR_UNAVAILABLE;
 		while (!list_empty(&b->machines)) {
 			struct ec2_machine *m =

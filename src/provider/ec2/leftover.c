@@ -23,6 +23,45 @@
 static const struct aws_call_options reading = {
     .repeatable = true, .filtered = true, .deadline_ms = CALL_DEADLINE_MS};
 
+/* ---- what is whose ---- */
+
+static const char *
+tag_value(const struct xml *item, const char *key)
+{
+	for (const struct xml *t = ec2_items(item, "tagSet"); t; t = ec2_item_next(t))
+		if (strcmp(xml_text(t, "key"), key) == 0)
+			return xml_text(t, "value");
+	return NULL;
+}
+
+/* Calls fn with each token that the tags of something hold, until it returns true, and returns whether it did. */
+static bool
+any_token(const struct xml *item, bool (*fn)(const struct ec2 *e, const char *token),
+    const struct ec2 *e)
+{
+	for (int k = 0; k < TAGS_VALUES_MAX; k++) {
+		char key[32];
+		const char *value;
+		struct id token;
+
+		(void)snprintf(key, sizeof(key), TAG_TOKENS "%d", k);
+		value = tag_value(item, key);
+		for (int i = 0; value && tags_unpack(value, i, &token) == 0; i++)
+			if (fn(e, token.s))
+				return true;
+	}
+	return false;
+}
+
+static void
+ours(struct aws_form *f, const struct ec2 *e)
+{
+	aws_form_add(f, "tag:" TAG_OWNER, "Filter.1.Name");
+	aws_form_add(f, e->owner, "Filter.1.Value.1");
+	aws_form_add(f, "status", "Filter.2.Name");
+	aws_form_add(f, "available", "Filter.2.Value.1");
+}
+
 /* ---- ending one ---- */
 
 struct removal {
@@ -38,6 +77,20 @@ ec2_is_leftover(const char *ref)
 }
 
 static void
+forget(struct ec2 *e, const char *ref)
+{
+	struct ec2_machine *m;
+	size_t at = 0;
+
+	while ((m = map_next(&e->machines, &at)))
+		for (int i = 0; i < 4; i++)
+			if (m->interfaces[i] && strcmp(m->interfaces[i], ref) == 0) {
+				xstrset(&m->interfaces[i], NULL);
+				m->sought = true;
+			}
+}
+
+static void
 removed(void *arg, const struct xml *reply, const struct aws_error *aws,
     const struct err *err)
 {
@@ -49,6 +102,8 @@ removed(void *arg, const struct xml *reply, const struct aws_error *aws,
 		free(r);
 		return;
 	}
+	if (err->code == ERR_NONE)
+		forget(r->e, r->ref);
 	if (!done)
 		log_debug("ec2: removing %s: %s", r->ref, err->msg);
 	if (r->a)
@@ -113,10 +168,18 @@ each_swept(struct ec2 *e, each_fn fn, void *arg)
 	free(all);
 }
 
+/* What was made for a launch that failed may not be listed yet. */
+static bool
+may_appear(const struct ec2_machine *m)
+{
+	return m->ref[0] == '\0' && m->interfaces[0] &&
+	       clock_now_ms(m->e->env.clock) - m->moved_ms < EC2_UNSURE_MS;
+}
+
 static void
 conclude(struct ec2_machine *m, void *arg)
 {
-	if (!m->left)
+	if (!m->left && !may_appear(m))
 		ec2_machine_gone(m);
 }
 
@@ -183,15 +246,6 @@ take_interface(struct ec2_machine *m, void *arg)
 		xstrset(&m->interfaces[0], t->id);
 		m->left = true;
 	}
-}
-
-static const char *
-tag_value(const struct xml *item, const char *key)
-{
-	for (const struct xml *t = ec2_items(item, "tagSet"); t; t = ec2_item_next(t))
-		if (strcmp(xml_text(t, "key"), key) == 0)
-			return xml_text(t, "value");
-	return NULL;
 }
 
 static void
@@ -281,6 +335,72 @@ saw_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 	sweep_interfaces(e);
 }
 
+/* ---- volumes of machines that were never seen with one ---- */
+
+static bool
+lives(const struct ec2 *e, const char *token)
+{
+	const struct ec2_machine *m = map_get(&e->machines, token);
+
+	return m && m->state != EC2_TERMINATED;
+}
+
+static bool
+take_volume(struct ec2_machine *m, const char *id)
+{
+	for (int i = 0; i < 4; i++)
+		if (!m->volumes[i]) {
+			m->volumes[i] = xstrdup(id);
+			return true;
+		}
+	return false;
+}
+
+/* Of the machines that were launched together each bears all tokens: once all have ended, any of them will do. */
+static void
+give_volume(struct ec2 *e, const struct xml *item)
+{
+	const char *id = xml_text(item, "volumeId");
+
+	for (int k = 0; k < TAGS_VALUES_MAX && !any_token(item, lives, e); k++) {
+		char key[32];
+		const char *value;
+		struct id token;
+
+		(void)snprintf(key, sizeof(key), TAG_TOKENS "%d", k);
+		value = tag_value(item, key);
+		for (int i = 0; value && tags_unpack(value, i, &token) == 0; i++) {
+			struct ec2_machine *m = map_get(&e->machines, token.s);
+
+			if (m && is_swept(m) && !holds(m->volumes, id) &&
+			    take_volume(m, id))
+				return;
+		}
+	}
+}
+
+static void
+found_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
+    const struct err *err)
+{
+	struct ec2 *e = arg;
+
+	if (e->closing)
+		return;
+	if (err->code != ERR_NONE)
+		log_warn("ec2: %s", err->msg);
+	for (const struct xml *x = ec2_items(reply, "volumeSet"); x; x = ec2_item_next(x))
+		give_volume(e, x);
+	sweep_over(e, false); /* what is found is looked at next time */
+}
+
+static void
+seek_volumes(struct ec2_machine *m, void *arg)
+{
+	if (!m->volumes[0] && m->token[0] && !m->sought_volumes)
+		m->sought_volumes = *(bool *)arg = true;
+}
+
 static void
 add_volumes(struct ec2_machine *m, void *arg)
 {
@@ -321,10 +441,18 @@ void
 ec2_sweep(struct ec2 *e)
 {
 	struct ids ids = {0};
+	bool seek = false;
 
 	if (e->sweeping || choose(e) == 0)
 		return;
 	e->sweeping = true;
+	each_swept(e, seek_volumes, &seek);
+	if (seek) {
+		ours(&ids.form, e);
+		aws_form_add(&ids.form, "error", "Filter.2.Value.2");
+		ec2_query(e, "DescribeVolumes", &ids.form, &reading, found_volumes, e);
+		return;
+	}
 	each_swept(e, add_volumes, &ids);
 	if (ids.n == 0)
 		sweep_interfaces(e);
@@ -390,22 +518,17 @@ is_known(const struct ec2 *e, const char *id)
 	return false;
 }
 
+static bool
+is_there(const struct ec2 *e, const char *token)
+{
+	return map_get(&e->machines, token) != NULL;
+}
+
 /* Whether one of the machines that were launched with it lives. */
 static bool
 mates_live(const struct ec2 *e, const struct xml *item)
 {
-	for (int k = 0; k < TAGS_VALUES_MAX; k++) {
-		char key[32];
-		const char *value;
-		struct id token;
-
-		(void)snprintf(key, sizeof(key), TAG_TOKENS "%d", k);
-		value = tag_value(item, key);
-		for (int i = 0; value && tags_unpack(value, i, &token) == 0; i++)
-			if (map_get(&e->machines, token.s))
-				return true;
-	}
-	return false;
+	return any_token(item, is_there, e);
 }
 
 static bool
@@ -444,15 +567,6 @@ list_interfaces(void *arg, const struct xml *reply, const struct aws_error *aws,
 }
 
 static void
-ours(struct aws_form *f, const struct ec2 *e)
-{
-	aws_form_add(f, "tag:" TAG_OWNER, "Filter.1.Name");
-	aws_form_add(f, e->owner, "Filter.1.Value.1");
-	aws_form_add(f, "status", "Filter.2.Name");
-	aws_form_add(f, "available", "Filter.2.Value.1");
-}
-
-static void
 list_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
     const struct err *err)
 {
@@ -471,10 +585,16 @@ list_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 	for (const struct xml *x = ec2_items(reply, "volumeSet"); x;
 	     x = ec2_item_next(x)) {
 		const char *id = xml_text(x, "volumeId");
+		const char *packed = tag_value(x, TAG_TOKENS "0");
+		struct id token = {""};
+		bool mates = mates_live(l->e, x);
 
+		/* where all of its machines have ended, any of them stands for it */
+		if (packed && !mates)
+			(void)tags_unpack(packed, 0, &token);
 		if (!is_known(l->e, id) &&
-		    !(is_young(l->e, xml_text(x, "createTime")) && mates_live(l->e, x)))
-			listing_add(l, id, &(struct id){""});
+		    !(mates && is_young(l->e, xml_text(x, "createTime"))))
+			listing_add(l, id, &token);
 	}
 	ours(&f, l->e);
 	ec2_query(l->e, "DescribeNetworkInterfaces", &f, &reading, list_interfaces, l);
