@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cell of the fault matrix: a hearthd of its own on a hearth-ec2 of its own, between them a gate that lets hearthd die at a chosen
+call, a short life of a pool, and an independent look at what is left."""
+
+import contextlib
+import http.client
+import http.server
+import json
+import re
+import sqlite3
+import threading
+import time
+import urllib.parse
+import xml.etree.ElementTree as ET
+
+from ec2 import Endpoint, client_environment
+from hearth import Client, Daemon, PUBLIC_KEY, build_dir
+from patience import PATIENCE
+
+QUIET_SECONDS = 90  # a stuck launch is sought for 10 s after a crash, an end is asked for again after 5
+LOST = (OSError, http.client.HTTPException)
+OVER = ("terminated", "shutting-down")
+
+
+class Gate:
+    """Passes hearthd's calls on. At the first call of `action` after one of `behind` was answered it strikes, once: `before` (the call
+    goes nowhere), `in` (its work is done, the reply is held back) or `after` (it is answered, a moment passes). Then kill() is called."""
+
+    def __init__(self, port, action=None, behind=None, crash="none", moment=0.0, kill=None):
+        self.port, self.action, self.behind, self.crash, self.moment, self.kill = port, action, behind, crash, moment, kill
+        self.lock = threading.Lock()
+        self.armed, self.struck = behind is None, False
+        self.calls = []
+        gate = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                gate.serve(self)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, *_):
+                pass  # hearthd has died: its connection is broken
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def strikes(self, action):
+        with self.lock:
+            if self.struck or not self.armed or action != self.action or self.crash == "none":
+                return False
+            self.struck = True
+            return True
+
+    def serve(self, h):
+        body = h.rfile.read(int(h.headers["Content-Length"]))
+        action = urllib.parse.parse_qs(body.decode()).get("Action", [""])[0]
+        strikes = self.strikes(action)
+        if strikes and self.crash == "before":
+            self.kill()
+            h.close_connection = True
+            return
+        status, headers, reply = self.forward(h, body)
+        self.calls.append((time.time(), action, body.decode(), status, reply.decode(errors="replace")))
+        if strikes and self.crash == "in":
+            self.kill()
+        if status == 0 or (strikes and self.crash == "in"):
+            h.close_connection = True
+            self.after(strikes and self.crash == "after")
+            return
+        h.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                h.send_header(name, value)
+        h.send_header("Content-Length", str(len(reply)))
+        h.end_headers()
+        h.wfile.write(reply)
+        h.wfile.flush()
+        with self.lock:
+            self.armed = self.armed or action == self.behind
+        self.after(strikes)
+
+    def after(self, strikes):
+        if strikes:
+            time.sleep(self.moment)
+            self.kill()
+
+    def forward(self, h, body):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60 * PATIENCE)
+        try:
+            c.putrequest("POST", h.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in h.headers.items():  # as they were: they are signed
+                c.putheader(name, value)
+            c.endheaders(body)
+            r = c.getresponse()
+            return r.status, r.getheaders(), r.read()
+        except LOST:
+            return 0, [], b""
+        finally:
+            c.close()
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def token_of(instance):
+    """Which machine it is by its tags: the launch index-th token of hearth:tokens-0, -1, ..., nineteen in each."""
+    index = instance["AmiLaunchIndex"]
+    for tag in instance.get("Tags", []):
+        if tag["Key"] == f"hearth:tokens-{index // 19}":
+            return "m-" + tag["Value"].split(" ")[index % 19]
+    return None
+
+
+class Wrong(AssertionError):
+    pass
+
+
+class Cell:
+    """`step`: (action, behind) of the gate, or None for the claim; `crash`: none, before, in, after; `faults`: lines of a scenario."""
+
+    def __init__(self, name, step, crash, faults, rng, pool=""):
+        self.name, self.step, self.crash = name, step, crash
+        self.moment = rng.uniform(0, 0.03)
+        self.dead, self.revived = threading.Event(), crash == "none"
+        self.seen = {}  # reservation → machine, as hearthd has said
+        self.unowned = {}
+        lines = "".join(f"  - {{{f}}}\n" for f in faults)
+        delays = "delays: {launch: 250ms, stop: 150ms, start: 150ms, terminate: 150ms}\n"
+        scenario = f"base: instant\nseed: {rng.randrange(1000000)}\n{delays}" + (f"faults:\n{lines}" if lines else "")
+        self.endpoint = Endpoint(scenario=scenario, settings={"log_level": "debug"})
+        self.gate = self.daemon = None
+        self.pool = pool
+
+    # --- the parts
+
+    def open(self):
+        self.endpoint.start(seconds=60)
+        action, behind = self.step or (None, None)
+        self.gate = Gate(self.endpoint.proxy.port if self.endpoint.proxy else self.endpoint.port, action, behind,
+                         self.crash if self.step else "none", self.moment, self.kill)
+        pool = self.pool
+        if "interfaces" in pool:
+            subnet = self.endpoint.client(attempts=8).describe_subnets()["Subnets"][0]["SubnetId"]
+            pool += f", subnets: {subnet}"
+        env = {k: v for k, v in client_environment(self.endpoint.dir).items() if k.startswith("AWS_")}
+        self.daemon = Daemon(
+            providers={"aws": f'{{kind: ec2, region: us-east-1, endpoint: "{self.gate.url}", speed: 0}}'},
+            pools={"default": "{provider: aws, image: debian, readiness: running, running: 1, stopped: 1, max: 8, "
+                              f"instance_types: [t3.medium, m6i.large]{pool}}}"},
+            env={**env, "HOME": str(self.endpoint.dir)})
+        if self.step is None and self.crash == "in":
+            self.daemon.program = str(build_dir() / "src/daemon/hearthd-test")
+            self.daemon.env["HEARTH_TESTPOINT"] = "claimed"
+        self.daemon.spawn()
+
+    def close(self):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.endpoint.close)
+            if self.gate:
+                stack.callback(self.gate.close)
+            if self.daemon:
+                stack.callback(self.daemon.close)
+
+    def kill(self):
+        self.daemon.kill()
+        self.dead.set()
+
+    def revive(self):
+        """Starts hearthd again where it was killed."""
+        status = self.daemon.process.poll()
+        if status is None:
+            return
+        if not self.dead.is_set() and self.daemon.env.pop("HEARTH_TESTPOINT", None):
+            self.daemon.program = None
+            self.dead.set()
+        if status != -9 or self.revived:
+            raise Wrong(f"hearthd has ended by itself: {status}")
+        if self.dead.wait(10 * PATIENCE):
+            self.revived = True
+            self.daemon.spawn()
+
+    def ask(self, method, path, body=None, seconds=60):
+        """The reply, whatever becomes of hearthd meanwhile."""
+        end = time.monotonic() + seconds * PATIENCE
+        while True:
+            try:
+                with Client(self.daemon.socket, timeout=30) as c:
+                    r = c.request(method, path, body)
+                if r.status != 503:
+                    return r
+                last = r
+            except LOST as e:
+                last = e
+            self.revive()
+            if time.monotonic() > end:
+                raise Wrong(f"{method} {path}: {last}")
+            time.sleep(0.05)
+
+    def wait(self, what, seconds=QUIET_SECONDS):
+        """Until what() is empty; it says what is missing else."""
+        end = time.monotonic() + seconds * PATIENCE
+        while True:
+            missing = what()
+            if not missing:
+                return
+            if time.monotonic() > end:
+                raise Wrong(missing)
+            time.sleep(0.2)
+
+    # --- a life
+
+    def reserve(self, name):
+        body = {"public_keys": [PUBLIC_KEY], "name": name, "request_id": f"request-{name}"}
+        if self.step is None and self.crash == "before" and not self.dead.is_set():
+            with contextlib.suppress(*LOST), Client(self.daemon.socket) as c:
+                c.connection.request("POST", "/v1/reservations", json.dumps(body))
+                self.kill()
+        r = self.ask("POST", "/v1/reservations", body)
+        if r.status not in (200, 201, 202):
+            raise Wrong(f"reserve {name}: {r}")
+        self.note(r.json)
+        if self.step is None and self.crash == "after" and not self.dead.is_set():
+            time.sleep(self.moment)
+            self.kill()
+        return r.json["id"]
+
+    def note(self, r):
+        """What was said once stays so: active is active on the same machine, and no machine is in two hands."""
+        ident, machine = r["id"], r.get("machine")
+        was = self.seen.get(ident)
+        if r["state"] == "active":
+            if was not in (None, machine):
+                raise Wrong(f"{ident} had {was} and now {machine}")
+            if any(m == machine and i != ident for i, m in self.seen.items()):
+                raise Wrong(f"{machine} is given to {ident} and to another: {self.seen}")
+            self.seen[ident] = machine
+        elif was and ident not in self.cancelled:
+            raise Wrong(f"{ident} was active on {was} and is lost: {r}")
+
+    def look(self, ident):
+        r = self.ask("GET", f"/v1/reservations/{ident}").json
+        self.note(r)
+        return r
+
+    def active(self, *idents):
+        def missing():
+            states = {i: self.look(i) for i in idents}
+            return "" if all(r["state"] == "active" for r in states.values()) else f"reservations wait: {states}"
+
+        self.wait(missing)
+
+    def filled(self):
+        p = self.ask("GET", "/v1/pools/default").json
+        at_rest = self.ledger("SELECT count(*) FROM machines WHERE state = 'stopped'")[0][0]
+        steps = self.ledger("SELECT subject, name FROM steps WHERE state = 'open'")
+        full = p["ready"] == 1 and at_rest == 1 and p["launching"] == 0 and not steps
+        return "" if full else f"the pool does not fill: {p}, stopped {at_rest}, {steps}"
+
+    def live(self):
+        """Spares; one taken warm, one started or launched; the first one ends; spares again."""
+        self.cancelled = set()
+        self.wait(self.filled)
+        first = self.reserve("first")
+        second = self.reserve("second")
+        self.active(first, second)
+        self.cancelled.add(first)
+        self.ask("DELETE", f"/v1/reservations/{first}?wait=0")
+        self.wait(lambda: "" if self.look(first)["state"] == "ended" else f"{first} does not end")
+        self.wait(self.filled)
+        if self.crash != "none" and not self.dead.is_set():
+            self.wait(lambda: "" if self.dead.is_set() else "the call to die at never came", 30)
+        self.revive()
+        self.active(second)
+        return first, second
+
+    # --- the independent look
+
+    def ledger(self, sql):
+        with contextlib.closing(sqlite3.connect(f"file:{self.daemon.state}/db/hearth.db?mode=ro", uri=True, timeout=10)) as db:
+            return db.execute(sql).fetchall()
+
+    def instances(self):
+        pages = self.endpoint.client(attempts=8).get_paginator("describe_instances").paginate()
+        return [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+
+    def differences(self):
+        """Between ledger and endpoint, by boto3 and sqlite, in words; empty: none."""
+        c = self.endpoint.client(attempts=8)
+        owned = {ref: (token, state) for token, ref, state in self.ledger(
+            "SELECT id, provider_ref, state FROM machines WHERE state NOT IN ('terminated', 'failed')")}
+        alive = {i["InstanceId"]: (token_of(i), i["State"]["Name"]) for i in self.instances() if i["State"]["Name"] not in OVER}
+        shown = {"ready": "running", "claimed": "running", "stopped": "stopped"}
+        expected = {ref: (token, shown.get(state, state)) for ref, (token, state) in owned.items()}
+        volumes = [v["VolumeId"] for v in c.describe_volumes()["Volumes"] if not {a["InstanceId"] for a in v["Attachments"]} & set(alive)]
+        interfaces = [n["NetworkInterfaceId"] for n in c.describe_network_interfaces()["NetworkInterfaces"]
+                      if n.get("Attachment", {}).get("InstanceId") not in alive]
+        said = f"ledger {expected}, endpoint {alive}" if expected != alive else ""
+        return said + (f" volumes {volumes}" if volumes else "") + (f" interfaces {interfaces}" if interfaces else "")
+
+    def audit(self):
+        r = self.ask("GET", "/v1/audit")
+        return "" if r.status == 200 and r.json["ok"] and r.json["open_steps"] == 0 else f"audit: {r}"
+
+    def quiet(self):
+        """Until all is at rest, and has stayed so for two looks."""
+        self.wait(lambda: self.filled() or self.audit() or self.differences())
+        time.sleep(1.2)
+        self.wait(lambda: self.filled() or self.audit() or self.differences(), 30)
+
+    def check(self, first, second):
+        twice = self.ledger("SELECT provider_ref FROM machines WHERE provider_ref IS NOT NULL GROUP BY provider_ref HAVING count(*) > 1")
+        hands = self.ledger("SELECT machine FROM reservations WHERE machine != '' GROUP BY machine HAVING count(*) > 1")
+        if twice or hands:
+            raise Wrong(f"in the ledger twice: {twice} {hands}")
+        if self.look(second)["state"] != "active" or self.look(first)["state"] != "ended":
+            raise Wrong("a reservation has changed since")
+        if "RequestLimitExceeded" in self.daemon.log_text():
+            raise Wrong("throttling has reached the log")
+
+    # --- what nobody owned, for how long
+
+    def resource_seconds(self):
+        """Seconds for which something was alive at the endpoint and no live row of the ledger was its machine's, by kind."""
+        now = time.time()
+        rows = {token: (ref, made / 1000, (ended or now * 1000) / 1000) for token, ref, made, ended in self.ledger(
+            "SELECT id, provider_ref, created_at, max(ended_at, coalesce((SELECT max(coalesce(nullif(s.ended_at, 0), 1e15)) FROM steps s "
+            "WHERE s.subject = m.id), 0)) * (ended_at > 0) FROM machines m")}  # one that failed is ours until its end plan is through
+        lost = {"instance": 0.0, "interface": 0.0}
+        ends = self.ends()
+        for i in self.instances():
+            token, ident = token_of(i), i["InstanceId"]
+            begin = self.begins.get(ident, i["LaunchTime"].timestamp())
+            lost["instance"] += unowned(begin, ends.get(ident, now), rows.get(token), ident)
+        for ident, (begin, token) in self.made_interfaces.items():
+            lost["interface"] += unowned(begin, ends.get(ident, now), rows.get(token), None)
+        return lost
+
+    def ends(self):
+        """When each was gone, or on its way: by the replies that went by, else by the endpoint's log."""
+        ends, self.begins, self.made_interfaces = {}, {}, {}
+        for at, action, body, status, reply in self.gate.calls:
+            ids = []
+            if action == "RunInstances":
+                for ident in re.findall(r"<instanceId>(i-\w+)<", reply):
+                    self.begins.setdefault(ident, at)
+            elif action == "CreateNetworkInterface" and status == 200:
+                ident = ET.fromstring(reply).findtext(".//{*}networkInterfaceId")
+                tokens = re.search(r"hearth%3Atokens-0.*?Value=(\w+)", body) or re.search(r"Value=(\w{12,})", body)
+                self.made_interfaces.setdefault(ident, (at, "m-" + tokens[1] if tokens else None))
+            elif action == "TerminateInstances" and status in (0, 200):
+                ids = re.findall(r"i-\w{17}", body)
+            elif action == "DescribeInstances" and status == 200:
+                for item in ET.fromstring(reply).iterfind(".//{*}instancesSet/{*}item"):
+                    if item.findtext("{*}instanceState/{*}name") in OVER:
+                        ids.append(item.findtext("{*}instanceId"))
+            elif action == "DeleteNetworkInterface" and status in (0, 200):
+                ids = re.findall(r"eni-\w{17}", body)
+            for ident in ids:
+                ends.setdefault(ident, at)
+        return ends
+
+    def run(self):
+        """All of it; Wrong says what was."""
+        try:
+            self.open()
+            first, second = self.live()
+            self.quiet()
+            self.check(first, second)
+            self.unowned = self.resource_seconds()
+        except (Wrong, AssertionError) as e:
+            raise Wrong(f"{self.name}: {e}\n{self.tail()}") from None
+        finally:
+            self.close()
+        return self.unowned
+
+    def tail(self):
+        calls = [f"{at % 1000:.2f} {action} {status}" for at, action, _, status, _ in self.gate.calls] if self.gate else []
+        log = self.daemon.log_text().splitlines() if self.daemon else []
+        return "\n".join(["calls: " + ", ".join(calls[-40:]), *log[-25:]])
+
+
+def unowned(begin, end, row, ref):
+    """Of [begin, end) the seconds outside of the ledger's row; `ref`: what the row must name, if it names anything."""
+    if row is None or (ref and row[0] and row[0] != ref):
+        return max(0.0, end - begin)
+    return max(0.0, min(end, row[1]) - begin) + max(0.0, end - max(begin, row[2]))
