@@ -75,10 +75,8 @@ static const struct {
 /* clang-format on */
 
 double
-aws_price_usd_per_hour(const char *type, const char *region)
+aws_price_usd_per_hour(const char *type)
 {
-	if (region && strcmp(region, "us-east-1") != 0)
-		return 0;
 	for (size_t i = 0; i < sizeof us_east_1 / sizeof us_east_1[0]; i++) {
 		if (strcmp(us_east_1[i].type, type) == 0)
 			return us_east_1[i].usd;

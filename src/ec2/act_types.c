@@ -460,7 +460,7 @@ price_spot(const struct ec2_type *t, int zone, char ret[16])
 {
 	double share = 0.30 + 0.02 * ((t->vcpus + 3 * t->clock + 5 * zone) % 9);
 
-	(void)snprintf(ret, 16, "%.6f", aws_price_usd_per_hour(t->name, NULL) * share);
+	(void)snprintf(ret, 16, "%.6f", aws_price_usd_per_hour(t->name) * share);
 }
 
 static void

@@ -24,9 +24,9 @@ def calls(endpoint):
     return collections.Counter(re.findall(r"(?:debug|info): us-east-1 (\w+):", endpoint.log_text()))
 
 
-def on(daemons, endpoint, pools, provider="speed: 0", **more):
+def on(daemons, endpoint, pools, provider="speed: 0", region="us-east-1", **more):
     env = client_environment(endpoint.dir)
-    return daemons(providers={"aws": f'{{kind: ec2, region: us-east-1, endpoint: "{endpoint.url}", {provider}}}'}, pools=pools,
+    return daemons(providers={"aws": f'{{kind: ec2, region: {region}, endpoint: "{endpoint.url}", {provider}}}'}, pools=pools,
                    env={**{k: v for k, v in env.items() if k.startswith("AWS_")}, "HOME": str(endpoint.dir)}, **more)
 
 
@@ -348,10 +348,12 @@ def test_spot_requests_end_with_their_machines(endpoints, daemons):
     agree(d, e)
 
 
+@pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])  # by the list of the first, wherever it is
 @pytest.mark.seconds(60)
-def test_prices_are_shown(endpoints, daemons):
+def test_prices_are_shown(endpoints, daemons, region):
     e = endpoints().start()
-    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 4, instance_types: [m7i.large], volume_size: 30G}}"})
+    d = on(daemons, e, {"default": f"{{provider: aws, image: debian, {FAKE}, running: 2, max: 4, instance_types: [m7i.large], volume_size: 30G}}"},
+           region=region)
     d.start()
     d.fill(seconds=30)
     each = 0.1008 + 0.005 + 30 * 0.08 / 730

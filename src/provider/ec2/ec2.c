@@ -169,11 +169,11 @@ ec2_say_hint(struct err *err)
 
 /* ---- prices ---- */
 
-/* The dearest of the pool's types, on demand: spot prices move, and are below it. */
+/* The dearest of the pool's types, on demand, as in us-east-1: spot prices move, and are below it; in other regions it is a
+   bound from below, which is still better for a budget than nothing. */
 static void
 ec2_price(struct provider *p, const char *text, double *ret_running, double *ret_stopped)
 {
-	struct ec2 *e = ec2_of(p);
 	AUTO_EC2_OPTIONS struct ec2_options o = {0};
 	double instance = 0, volume;
 	struct err err;
@@ -182,8 +182,7 @@ ec2_price(struct provider *p, const char *text, double *ret_running, double *ret
 	if (ec2_options_parse(text, &o, &err) < 0)
 		return;
 	for (int i = 0; i < o.instance_types.n; i++) {
-		double usd =
-		    aws_price_usd_per_hour(o.instance_types.words[i], e->settings.region);
+		double usd = aws_price_usd_per_hour(o.instance_types.words[i]);
 
 		instance = usd > instance ? usd : instance;
 	}
