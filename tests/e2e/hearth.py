@@ -35,7 +35,7 @@ def program(name):
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=60):
-        super().__init__("localhost", timeout=timeout * PATIENCE)
+        super().__init__("localhost", timeout=timeout and timeout * PATIENCE)  # None: for ever
         self.path = path
 
     def connect(self):
