@@ -69,3 +69,17 @@ def test_a_warm_reservation_needs_no_aws(endpoints, daemons):
         assert set(made) <= {"DescribeInstances"} and made["DescribeInstances"] <= 1, "only the look that finds nobody there"
     finally:
         e.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.seconds(120)
+def test_the_end_of_many_is_few_calls(endpoints, daemons):
+    """What 500 machines leave is looked for by as many ids as a filter takes, 200, not by so many machines a look."""
+    e = endpoints(settings={"log_level": "debug"}).start()
+    d = on(daemons, e, "readiness: running, running: 500, max: 500").start()
+    d.fill(seconds=60)
+    before = asked(e)
+    d.hearth("pool", "set", "default", "--running", "0", check=True)
+    wait_for(lambda: json.loads(d.hearth("audit", "--json").stdout)["open_steps"] == 0, 60, every=0.5, message=d.log_text)
+    made = asked(e) - before
+    assert made["TerminateInstances"] <= 4 and made["DescribeVolumes"] <= 8 and made["DescribeNetworkInterfaces"] <= 8, made
+    assert [i for r in e.ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] != "terminated"] == []

@@ -187,10 +187,11 @@ struct ec2_machine {
 	int64_t created_at, lease_at; /* wall ms; 0: not known */
 	char *volumes[4];	      /* owned */
 	char *interfaces[4];
-	uint64_t sweep;	   /* the sweep that looks after it */
-	bool left;	   /* something of it is */
-	int64_t pushed_ms; /* when what is stuck was last asked to go */
-	bool sought;	   /* by its token among the interfaces: none was seen at it */
+	uint64_t sweep;	     /* the sweep that looks after it */
+	uint64_t swept_look; /* the look after which it was last looked after */
+	bool left;	     /* something of it is */
+	int64_t pushed_ms;   /* when what is stuck was last asked to go */
+	bool sought;	     /* by its token among the interfaces: none was seen at it */
 	bool sought_volumes; /* and among the volumes */
 
 	struct probe *probe;

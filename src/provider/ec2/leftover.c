@@ -187,8 +187,10 @@ static void
 sweep_over(struct ec2 *e, bool known)
 {
 	e->sweeping = false;
-	if (known)
-		each_swept(e, conclude, NULL);
+	if (!known)
+		return;
+	each_swept(e, conclude, NULL);
+	ec2_sweep(e); /* those that there was no room for */
 }
 
 static bool
@@ -409,31 +411,50 @@ add_volumes(struct ec2_machine *m, void *arg)
 			add_id(arg, "volume-id", m->volumes[i]);
 }
 
-/* As many as one filter names; the others come with the next look. */
+static int
+count(char *const *words)
+{
+	int n = 0;
+
+	for (int i = 0; i < 4; i++)
+		n += words[i] != NULL;
+	return n;
+}
+
+/* Has it looked after, once for each look, if the filters still have room for what it had. */
+static bool
+choose_one(struct ec2_machine *m, int *volumes, int *others)
+{
+	int v = count(m->volumes), o = count(m->interfaces);
+
+	if (o == 0)
+		o = 1; /* its token */
+	if (m->state != EC2_TERMINATED || m->swept_look == m->e->look ||
+	    *volumes + v > IDS_MAX || *others + o > IDS_MAX)
+		return false;
+	m->sweep = m->e->sweep;
+	m->swept_look = m->e->look;
+	m->left = false;
+	*volumes += v;
+	*others += o;
+	return true;
+}
+
+/* As many as one filter names; the others come when these are done. */
 static int
 choose(struct ec2 *e)
 {
 	struct ec2_machine *m;
 	size_t at = 0;
-	int ids = 0, n = 0;
+	int volumes = 0, others = 0, n = 0;
 
 	e->sweep++;
 	while ((m = map_next(&e->machines, &at)))
-		if (m->state == EC2_TERMINATED && ids < IDS_MAX - 4) {
-			m->sweep = e->sweep;
-			m->left = false;
-			ids += 4;
-			n++;
-		}
+		n += choose_one(m, &volumes, &others);
 	at = 0;
 	while ((m = map_next(&e->refs, &at)))
-		if (m->token[0] == '\0' && m->state == EC2_TERMINATED &&
-		    ids < IDS_MAX - 4) {
-			m->sweep = e->sweep;
-			m->left = false;
-			ids += 4;
-			n++;
-		}
+		if (m->token[0] == '\0')
+			n += choose_one(m, &volumes, &others);
 	return n;
 }
 
