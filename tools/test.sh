@@ -65,7 +65,7 @@ run_pytest()
 	status=0
 	# every reply of every EC2 endpoint, checked at the end against AWS's own service model; kept where one is wrong
 	rm -rf "$results/aws"
-	HEARTH_AWS_RECORD=$top/$results/aws HEARTH_BUILD=$top/build-test "$python" -m pytest \
+	HEARTH_TEST_SAMPLE=1 HEARTH_AWS_RECORD=$top/$results/aws HEARTH_BUILD=$top/build-test "$python" -m pytest \
 	    -p no:cacheprovider -q -rfEs --tb=short --color=no tests/e2e >"$out" 2>&1 || status=$?
 	bad=$(($(word "$out" failed) + $(word "$out" error)))
 	[ "$status" = 0 ] || [ $bad -gt 0 ] || bad=1

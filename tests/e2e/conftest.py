@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of all end-to-end tests. HEARTH_TEST_SEED chooses the sample (random unless given; it is printed), and
-HEARTH_SOAK=1 runs everything instead of a sample."""
+HEARTH_SOAK=1 runs everything instead of a sample. With HEARTH_TEST_SAMPLE=1, as `make test` has it, modules that
+take minutes run a share of their tests: SHARE says which."""
 
 import os
 import random
@@ -28,7 +29,24 @@ def pytest_report_header(config):
     return f"HEARTH_TEST_SEED={SEED}" + (", soak" if SOAK else ", a sample: HEARTH_SOAK=1 runs all")
 
 
+def sampled_out(items):
+    """Of each module that names its SHARE: all but a seeded choice of that share, two at least."""
+    modules = {}
+    for item in items:
+        if getattr(item.module, "SHARE", 1) < 1:
+            modules.setdefault(item.module, []).append(item)
+    out = set()
+    for module, of in sorted(modules.items(), key=lambda pair: pair[0].__name__):
+        keep = max(2, round(module.SHARE * len(of)))
+        out |= set(of) - set(random.Random(f"{SEED}/{module.__name__}").sample(of, min(keep, len(of))))
+    return out
+
+
 def pytest_collection_modifyitems(config, items):
+    if os.environ.get("HEARTH_TEST_SAMPLE") == "1" and not SOAK:
+        out = sampled_out(items)
+        config.hook.pytest_deselected(items=[i for i in items if i in out])
+        items[:] = [i for i in items if i not in out]
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))

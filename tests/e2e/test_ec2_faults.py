@@ -15,6 +15,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 
 from hearth import wait_for  # noqa: E402
 
+SHARE = 0.5  # of its tests in a sample: see conftest.py
+
 DEBIAN = [{"Name": "name", "Values": ["debian-12-amd64-*"]}]
 QUICK = {"Delay": 0.1, "MaxAttempts": 200}
 LOST = (ConnectionClosedError, EndpointConnectionError, HTTPClientError)

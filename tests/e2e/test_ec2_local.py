@@ -18,6 +18,8 @@ pytest.importorskip("boto3", reason="needs python3-boto3")
 from ec2 import Endpoint  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
+SHARE = 0.35  # of its tests in a sample: see conftest.py
+
 pytestmark = [pytest.mark.root, pytest.mark.seconds(300)]
 
 SSH = ["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",

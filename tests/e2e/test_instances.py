@@ -16,6 +16,8 @@ import pytest
 import launcher_client as lc
 from launcher_client import Launcher, new_id
 
+SHARE = 0.35  # of its tests in a sample: see conftest.py
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes namespaces, cgroups, mounts")
 
 NEW_OPERATIONS = [lc.START, lc.STOP, lc.FREEZE, lc.THAW, lc.SAVE_IMAGE, lc.DROP_IMAGE, lc.CONSOLE, lc.OPEN_METADATA]

@@ -14,6 +14,8 @@ pytest.importorskip("boto3", reason="needs python3-boto3")
 from ec2 import client_environment, free_port  # noqa: E402
 from hearth import build_dir  # noqa: E402
 
+SHARE = 0.5  # of its tests in a sample: see conftest.py
+
 
 def suite(kind, url, seconds=300, **more):
     """The contract suite's output, which must have passed whole."""
