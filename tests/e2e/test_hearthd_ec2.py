@@ -104,6 +104,7 @@ def test_tiers_of_real_machines(house, daemons):
 
     wait_for(lambda: rest("default", "stopped", 2) and rest("cold", "hibernated", 1), 60, message=d.log_text)
     wait_for(lambda: sorted(i["State"]["Name"] for i in alive(house)) == ["stopped"] * 3, 30, message=lambda: str(alive(house)))
+    wait_for(lambda: d.client().get("/v1/audit").json["open_steps"] == 0, 30)  # hearthd has seen that, too
     for pool, path in (("default", "stopped"), ("cold", "hibernated")):
         got = json.loads(d.hearth("reserve", "--pool", pool, "--name", pool, "--json", check=True).stdout)
         assert got["path"] == path and got["login"] == "admin", got
