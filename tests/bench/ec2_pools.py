@@ -4,11 +4,17 @@ least that AWS's token buckets and one observation a tick allow; both programs' 
 real machines behind the endpoint and the delays of the scenario `aws` at true speed, the steps of each way to a machine."""
 
 import collections
+import contextlib
+import datetime
 import math
+import pathlib
 import re
+import socket
+import threading
 import time
 
-from measure import Daemon, cpu_seconds, memory, wait_for
+from machines import Reserved, ssh_into
+from measure import Daemon, Events, children, cpu_seconds, machine_in, median, memory, spread, wait_for
 
 from ec2 import Endpoint, client_environment  # behind measure, which knows where it is
 
@@ -118,6 +124,10 @@ class Fleet:
             text = c.get("/metrics").body.decode()
         return 'hearth_machines{pool="default",state="terminating"} 0\n' in text
 
+    def handled(self):
+        """Machines launched, and those that looks listed: about as many as pages hold, but for each look's last."""
+        return self.n + PAGE * by_action(self.launch_calls)["DescribeInstances"]
+
     # The least there can be. All are running when the last bucket has been waited for and the instances it let through have
     # become so; one more look sees it. Of each RunInstances, as many instances as hearthd's share of the bucket holds.
 
@@ -140,16 +150,16 @@ def burst(results):
                 f"times the least ({least})", "at most 1.2 times", made <= 1.2 * least)
     results.add("the same by hearthd's metrics", f"{sum(f.own_calls.values())}", "as many",
                 abs(sum(f.own_calls.values()) - made) <= 1)
-    results.add("refused as too many, and what hearthd's log says of it", f"{f.throttled} calls, {len(f.said)} lines", "none",
-                not f.said and not f.throttled)
+    results.add("what users and the log are told of throttling, or of anything that went wrong",
+                f"{len(f.said)} lines; {f.throttled} calls were refused", "none", not f.said)
 
 
 def fleets(results):
     sizes = (2500, 5000, 10000)
-    runs = [Fleet(n, 1000).run() for n in sizes]
+    runs = [Fleet(n, 200).run() for n in sizes]
     for f in runs:
         ended = by_action(f.end_calls)
-        results.add(f"{f.n:,} machines launched, time at 1,000 times AWS's (simulated)",
+        results.add(f"{f.n:,} machines launched, time at 200 times AWS's (simulated)",
                     f"{f.seconds:.1f} s, by the buckets {f.ideal_seconds():.1f} s; {words(by_action(f.launch_calls))}")
         results.add(f"{f.n:,}: processor time of it", f"hearthd {f.cpu[0]:.1f} s, hearth-ec2 {f.cpu[1]:.1f} s")
         results.add(f"{f.n:,}: memory", f"hearthd Pss {f.pss[0]:.1f} MB, hearth-ec2 Pss {f.pss[1]:.1f} MB")
@@ -159,8 +169,161 @@ def fleets(results):
     grows = max((most.pss[i] - least.pss[i]) / (most.n - least.n) / (least.pss[i] / least.n) for i in (0, 1))
     results.add("memory for each further machine, against that for each of the first 2,500", f"{grows:.2f} times", "at most 1.2 times",
                 grows <= 1.2)
-    grows = max(most.cpu[i] / most.n / (least.cpu[i] / least.n) for i in (0, 1))
-    results.add("processor time for each machine, 10,000 against 2,500", f"{grows:.2f} times", "at most 2 times", grows <= 2)
+    grows = max(most.cpu[i] / most.handled() / (least.cpu[i] / least.handled()) for i in (0, 1))
+    results.add("processor time for each machine launched or listed, 10,000 against 2,500", f"{grows:.2f} times", "at most 1.5 times",
+                grows <= 1.5)
     said = [line for f in runs for line in f.said]
-    results.add("refused as too many, and what hearthd's log says of it",
-                f"{sum(f.throttled for f in runs)} calls, {len(said)} lines", "none", not said and not sum(f.throttled for f in runs))
+    results.add("what users and the log are told of throttling, or of anything that went wrong",
+                f"{len(said)} lines; {sum(f.throttled for f in runs)} calls were refused and made again", "none", not said)
+
+
+# ---- the steps of each way to a machine, on real ones ----
+
+ALL_WARM = 6
+PROBED = 3
+# what FACTS.md has of each way: seconds in all, from pending to running, from boot to ssh
+FACTS = {"cold": "25.8 s: 17.8 s to running, 3.2 s to ssh", "stopped": "21.2 s: 16.4 s to running, 3.0 s to ssh",
+         "hibernated": "20.7 s: 16.3 s to running, 2.4 s to ssh", "warm": "1.9 s, or 3.3 s by EC2 Instance Connect"}
+
+
+class Prober:
+    """Asks some machines' ssh ports for their banner, over and over: when was the one that they have now first there? A thread
+    each; few of them and not too often, for each question starts a sshd."""
+
+    def __init__(self, endpoint, hearthd, n):
+        self.ec2, self.n, self.first, self.ended = endpoint.ec2, n, {}, threading.Event()
+        self.hearthd, self.addresses, self.entered = hearthd, {}, {}
+        self.threads = [threading.Thread(target=t, daemon=True) for t in (self.find, self.watch)]
+        for t in self.threads:
+            t.start()
+
+    def find(self):
+        while len(self.first) < self.n and not self.ended.wait(0.5):
+            for r in self.ec2.describe_instances()["Reservations"]:
+                for i in r["Instances"]:
+                    if len(self.first) < self.n and i["InstanceId"] not in self.first and "PrivateIpAddress" in i:
+                        banners = self.first[i["InstanceId"]] = {}
+                        self.addresses[i["PrivateIpAddress"]] = i["InstanceId"]
+                        t = threading.Thread(target=self.ask, args=(i["PrivateIpAddress"], banners), daemon=True)
+                        self.threads.append(t)
+                        t.start()
+
+    def watch(self):
+        """When hearthd's own ssh to each began: it does once its probe has seen the machine."""
+        known = set()
+        while not self.ended.wait(0.005):
+            for pid in set(children(self.hearthd)) - known:
+                with contextlib.suppress(OSError):
+                    said = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+                    if said.startswith("ssh"):  # else it is still hearthd's own image
+                        known.add(pid)
+                    for address in (a for a in list(self.addresses) if a in re.split(r"[\0@]", said)):
+                        self.entered.setdefault(self.addresses[address], time.time())
+
+    def ask(self, address, banners):
+        while not self.ended.wait(0.02):
+            try:
+                with socket.create_connection((address, 22), 1) as s:
+                    s.settimeout(1)
+                    banner = s.recv(256)
+            except OSError:
+                continue
+            if banner:
+                banners.setdefault(banner, time.time())
+
+    def close(self):
+        self.ended.set()
+        for t in self.threads:
+            t.join(10)
+
+
+def steps_of(d, reservation):
+    """The trace's steps in a line: `name seconds`, each with its start where that is not the request's."""
+    with d.client() as c:
+        trace = c.get(f"/v1/reservations/{reservation}/trace").json
+
+    def at(text):
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+    done = [s for s in trace["steps"] if s["ended_at"]]
+    return ", ".join(f"{s['name']} {at(s['ended_at']) - at(s['started_at']):.2f} s" for s in done if s["critical"])
+
+
+def machines_of(d, pool):
+    with d.client() as c:
+        return [m for m in c.get("/v1/machines").json if m["pool"] == pool]
+
+
+def one_way(results, d, way, pool):
+    began = time.perf_counter()
+    with Reserved(d, "--pool", pool) as r:
+        ssh_into(r.ssh)
+        took = time.perf_counter() - began
+        got = r.reservation["path"]
+        if got != way:
+            raise RuntimeError(f"pool {pool} served by the path {got}, not {way}")
+        results.add(f"{way}: hearth reserve + first ssh true (simulated)", f"{took:.2f} s: {steps_of(d, r.reservation['id'])}; FACTS.md has {FACTS[way]}")
+
+
+def seen_late(results, prober, events, machines):
+    """Banners with hearthd's word in them: the first is that of a machine that has run its user data, the last the users' own."""
+    late, told = [], []
+    for m in machines:
+        ref = m["provider_ref"]
+        ours = [at for banner, at in prober.first.get(ref, {}).items() if b"hearth-" in banner]
+        if not ours or ref not in prober.entered:
+            continue
+        (seen, _), = events.wait(lambda e: machine_in("ready")(e) and e["id"] == m["id"])  # noqa: B023
+        late.append((prober.entered[ref] - min(ours)) * 1e3)
+        told.append((seen - max(ours)) * 1e3)
+    results.add("ssh answers (by a probe every 20 ms), until hearthd's probe has seen it and its own ssh begins",
+                f"{spread(late)}, highest {max(late):.0f}", "within 50 ms", median(late) <= 50)
+    results.add("users' own sshd answers, until a client of /v1/events reads `ready`: hearthd's ssh ends between", spread(told))
+
+
+def warm_ones(results, d, e):
+    """One after another; the pool has its max, so nothing refills it meanwhile."""
+    both, calls, looks = [], Calls(e), 0
+    began = time.monotonic()
+    for _ in range(ALL_WARM - 1):
+        start = time.perf_counter()
+        r = Reserved(d, "--pool", "warm")
+        if r.reservation["path"] != "warm":
+            raise RuntimeError(f"not warm: {r.reservation}")
+        ssh_into(r.ssh)
+        both.append((time.perf_counter() - start) * 1e3)
+    took = time.monotonic() - began
+    made = by_action(calls.take())
+    looks = made.pop("DescribeInstances", 0)
+    results.add("warm: hearth reserve + first ssh true", f"{spread(both)}; FACTS.md has {FACTS['warm']}")
+    results.add(f"calls of AWS during these {len(both)}, the look a second aside", f"{words(made)}; {looks} looks in {took:.1f} s",
+                "none, and no more looks than seconds", not made and looks <= took / TICK_S + 1)
+
+
+def ways(results):
+    from image_cache import image
+
+    pool = "{provider: aws, image: debian, "
+    # with a max of 1 none is launched for the one that is started: it could be there first
+    pools = {"cold": f"{pool} running: 0, max: 1}}", "warm": f"{pool} running: {ALL_WARM}, max: {ALL_WARM}}}",
+             "stopped": f"{pool} running: 0, max: 1}}", "hibernated": f"{pool} running: 0, max: 1}}"}
+    with Endpoint(machines="local", image=image(), scenario="aws",
+                  settings={"network": "10.87.0.0/16", "uid_base": 940000000, "log_level": "debug"}) as e:
+        e.start()
+        with hearthd_on(e, pools) as d:
+            d.start()
+            events = Events(d.socket)
+            prober = Prober(e, d.process.pid, PROBED)
+            try:
+                d.fill("warm", seconds=90)
+                seen_late(results, prober, events, machines_of(d, "warm"))
+            finally:
+                prober.close()
+                events.close()
+            warm_ones(results, d, e)
+            for tier in ("stopped", "hibernated"):  # not before: they call AWS, too
+                d.hearth("pool", "set", tier, f"--{tier}", "1", check=True)
+            one_way(results, d, "cold", "cold")
+            for way in ("stopped", "hibernated"):
+                wait_for(lambda: any(m["state"] == way for m in machines_of(d, way)), 240, 0.1, message=d.log_text)  # noqa: B023
+                one_way(results, d, way, way)
