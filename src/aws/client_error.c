@@ -22,6 +22,7 @@ enum hint {
 	HINT_ACCOUNT,
 	HINT_CAPACITY,
 	HINT_QUOTA,
+	HINT_ABSENT,
 };
 
 struct meaning {
@@ -70,8 +71,8 @@ static const struct meaning meanings[] = {
 	{ "*LimitExceeded",                AWS_FINAL,     ERR_NO_CAPACITY,   HINT_QUOTA },
 	{ "MaxSpotInstanceCountExceeded",  AWS_FINAL,     ERR_NO_CAPACITY,   HINT_QUOTA },
 	{ "ReservationCapacityExceeded",   AWS_FINAL,     ERR_NO_CAPACITY,   HINT_CAPACITY },
-	{ "*NotFound",                     AWS_FINAL,     ERR_NOT_FOUND,     HINT_NONE },
-	{ "*NotFoundException",            AWS_FINAL,     ERR_NOT_FOUND,     HINT_NONE },
+	{ "*NotFound",                     AWS_FINAL,     ERR_NOT_FOUND,     HINT_ABSENT },
+	{ "*NotFoundException",            AWS_FINAL,     ERR_NOT_FOUND,     HINT_ABSENT },
 	{ "*NonExistentQueue",             AWS_FINAL,     ERR_NOT_FOUND,     HINT_NONE },
 	{ "QueueDoesNotExist",             AWS_FINAL,     ERR_NOT_FOUND,     HINT_NONE },
 };
@@ -153,6 +154,10 @@ set_hint(struct err *err, const struct aws_about *a, enum hint hint)
 	case HINT_QUOTA:
 		err_hint(err,
 		    "raise the limit in AWS's Service Quotas, or lower the pool's max");
+		break;
+	case HINT_ABSENT:
+		err_hint(err, "ids are of one account and region: is %s the right one?",
+		    a->region);
 		break;
 	}
 }

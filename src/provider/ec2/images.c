@@ -12,6 +12,7 @@
 #include "base/xalloc.h"
 #include "provider/ec2/internal.h"
 
+#define ASK_DEADLINE_MS 30000
 #define LOOK_AGAIN_MS 600000
 #define FAILED_AGAIN_MS 10000
 
@@ -117,7 +118,8 @@ static void
 ask(struct image *i)
 {
 	const struct ec2_image_source *s = ec2_image_source(&i->e->settings, i->name);
-	struct aws_call_options opt = {.repeatable = true, .filtered = true};
+	struct aws_call_options opt = {
+	    .repeatable = true, .filtered = true, .deadline_ms = ASK_DEADLINE_MS};
 	struct aws_form f = {0};
 	struct err err;
 

@@ -359,6 +359,8 @@ ran(void *arg, const struct xml *reply, const struct aws_error *aws,
 		free(b);
 		return;
 	}
+	if (why.code == ERR_INVALID && why.hint[0] == '\0')
+		err_hint(&why, "correct the pool's settings: hearth.yaml(5)");
 	ec2_say_hint(&why);
 	if (is_lack(aws, err)) {
 		while (!list_empty(&b->machines))

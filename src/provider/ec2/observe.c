@@ -262,6 +262,7 @@ look_failed(struct ec2 *e, const struct err *err)
 {
 	struct err why = *err;
 
+	ec2_say_hint(&why);
 	if (!e->look_failed_ms) {
 		e->look_failed_ms = clock_now_ms(e->env.clock);
 		if (list_empty(&e->inventories_now)) /* else core says it */
