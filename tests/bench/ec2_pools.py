@@ -21,7 +21,7 @@ from ec2 import Endpoint, client_environment  # behind measure, which knows wher
 TICK_S = 1.0           # docs/architecture.md: between two observations
 PAGE = 1000            # instances in a reply: DescribeInstances, MaxResults
 SHARE = 0.7            # of AWS's buckets that hearthd takes
-LAUNCHES = (1000, 2)   # RunInstances: instances at once and a second, by AWS's buckets; AWS.md, "Throttling"
+LAUNCHES = (1000, 2)   # RunInstances: instances at once and a second, by AWS's buckets: EC2 Developer Guide, "Request throttling"
 ENDS = (1000, 20)      # TerminateInstances
 
 
@@ -181,7 +181,7 @@ def fleets(results):
 
 ALL_WARM = 6
 PROBED = 3
-# what FACTS.md has of each way: seconds in all, from pending to running, from boot to ssh
+# what a public project measured of each way: in all, from pending to running, from boot to ssh
 FACTS = {"cold": "25.8 s: 17.8 s to running, 3.2 s to ssh", "stopped": "21.2 s: 16.4 s to running, 3.0 s to ssh",
          "hibernated": "20.7 s: 16.3 s to running, 2.4 s to ssh", "warm": "1.9 s, or 3.3 s by EC2 Instance Connect"}
 
@@ -262,7 +262,8 @@ def one_way(results, d, way, pool):
         got = r.reservation["path"]
         if got != way:
             raise RuntimeError(f"pool {pool} served by the path {got}, not {way}")
-        results.add(f"{way}: hearth reserve + first ssh true (simulated)", f"{took:.2f} s: {steps_of(d, r.reservation['id'])}; FACTS.md has {FACTS[way]}")
+        results.add(f"{way}: hearth reserve + first ssh true (simulated)", f"{took:.2f} s: {steps_of(d, r.reservation['id'])}; "
+                    f"measured of AWS by others: {FACTS[way]}")
 
 
 def seen_late(results, prober, events, machines):
@@ -295,7 +296,7 @@ def warm_ones(results, d, e):
     took = time.monotonic() - began
     made = by_action(calls.take())
     looks = made.pop("DescribeInstances", 0)
-    results.add("warm: hearth reserve + first ssh true", f"{spread(both)}; FACTS.md has {FACTS['warm']}")
+    results.add("warm: hearth reserve + first ssh true", f"{spread(both)}; measured of AWS by others: {FACTS['warm']}")
     results.add(f"calls of AWS during these {len(both)}, the look a second aside", f"{words(made)}; {looks} looks in {took:.1f} s",
                 "none, and no more looks than seconds", not made and looks <= took / TICK_S + 1)
 

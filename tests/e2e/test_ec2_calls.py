@@ -55,7 +55,8 @@ def test_a_warm_reservation_needs_no_aws(endpoints, daemons):
     """EC2 is stopped in mid-breath: a warm machine is reserved, logged in to and given back all the same, each of them with no call."""
     from image_cache import image
 
-    e = endpoints(machines="local", image=image(), settings={"network": "10.83.0.0/16", "uid_base": 920000000, "log_level": "debug"}).start()
+    e = endpoints(machines="local", image=image(),
+                  settings={"network": "10.83.0.0/16", "uid_base": 920000000, "log_level": "debug"}).start()
     d = on(daemons, e, "running: 2, max: 2").start()
     d.fill(seconds=60)
     time.sleep(0.2)
