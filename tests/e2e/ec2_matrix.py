@@ -133,6 +133,8 @@ class Wrong(AssertionError):
 class Cell:
     """`step`: (action, behind) of the gate, or None for the claim; `crash`: none, before, in, after; `faults`: lines of a scenario."""
 
+    interfaces_end = True  # with their instances
+
     def __init__(self, name, step, crash, faults, rng, pool=""):
         self.name, self.step, self.crash = name, step, crash
         self.moment = rng.uniform(0, 0.03)
@@ -160,13 +162,19 @@ class Cell:
         env = {k: v for k, v in client_environment(self.endpoint.dir).items() if k.startswith("AWS_")}
         self.daemon = Daemon(
             providers={"aws": f'{{kind: ec2, region: us-east-1, endpoint: "{self.gate.url}", speed: 0}}'},
-            pools={"default": "{provider: aws, image: debian, readiness: running, running: 1, stopped: 1, max: 8, "
+            pools={"default": f"{{provider: aws, image: {self.image()}, readiness: running, running: 1, stopped: 1, max: 8, "
                               f"instance_types: [t3.medium, m6i.large]{pool}}}"},
-            env={**env, "HOME": str(self.endpoint.dir)})
+            env={**env, **self.environment(), "HOME": str(self.endpoint.dir)})
         if self.step is None and self.crash == "in":
             self.daemon.program = str(build_dir() / "src/daemon/hearthd-test")
             self.daemon.env["HEARTH_TESTPOINT"] = "claimed"
         self.daemon.spawn()
+
+    def environment(self):
+        return {}
+
+    def image(self):
+        return "debian"
 
     def close(self):
         with contextlib.ExitStack() as stack:
@@ -308,7 +316,7 @@ class Cell:
         expected = {ref: (token, shown.get(state, state)) for ref, (token, state) in owned.items()}
         volumes = [v["VolumeId"] for v in c.describe_volumes()["Volumes"] if not {a["InstanceId"] for a in v["Attachments"]} & set(alive)]
         interfaces = [n["NetworkInterfaceId"] for n in c.describe_network_interfaces()["NetworkInterfaces"]
-                      if n.get("Attachment", {}).get("InstanceId") not in alive]
+                      if self.interfaces_end and n.get("Attachment", {}).get("InstanceId") not in alive]
         said = f"ledger {expected}, endpoint {alive}" if expected != alive else ""
         return said + (f" volumes {volumes}" if volumes else "") + (f" interfaces {interfaces}" if interfaces else "")
 

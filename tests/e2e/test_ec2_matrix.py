@@ -5,6 +5,7 @@ that was acknowledged is lost, no machine is in two hands, and how long somethin
 
 import concurrent.futures
 import random
+import shutil
 import time
 
 import pytest
@@ -105,3 +106,43 @@ def run_all(cells, at_once):
 def test_every_fault_at_every_step(sample):
     failures = run_all(sample(ALL, 36), 12)
     assert not failures, f"HEARTH_TEST_SEED={SEED}: {len(failures)} cells:\n\n" + "\n\n".join(failures)
+
+
+class MotoCell(Cell):
+    """The same on a simulator that others wrote, with authentication on. It ignores client tokens, knows no faults, has no images of ours,
+    and goes on describing the interfaces of instances that ended."""
+
+    interfaces_end = False
+
+    def __init__(self, name, step, crash, rng):
+        from test_ec2_moto import Moto
+
+        super().__init__(name, step, crash, [], rng)
+        self.endpoint.close()
+        self.endpoint = Moto(machines="none")
+
+    def environment(self):
+        return {"AWS_ACCESS_KEY_ID": self.endpoint.key, "AWS_SECRET_ACCESS_KEY": self.endpoint.secret}
+
+    def image(self):
+        import test_ec2_cli
+
+        return test_ec2_cli.image(self.endpoint.client(region="us-east-1"))
+
+
+MOTO = ["launch", "stop", "start", "claim", "terminate", "gone"]
+
+
+@pytest.mark.skipif(not shutil.which("moto_server"), reason="moto_server is not installed")
+@pytest.mark.seconds(3000 if SOAK else 200)
+def test_every_step_on_moto():
+    def run(which):
+        step, crash = which
+        at = STEPS[step]
+        name = f"moto x {step} x {crash}"
+        return MotoCell(name, at[:2] if at else None, crash, random.Random(f"{SEED}/{name}")).run()
+
+    cells = [(s, c) for s in MOTO for c in CRASHES] if SOAK else [("launch", "none"), ("launch", "before")]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for which, unowned in zip(cells, pool.map(run, cells)):
+            print(" x ".join(which), unowned)
