@@ -10,7 +10,7 @@
 
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS (5 * 60 * 1000)
-#define LAUNCHING_MAX 128 /* of one pool at a time: the provider is not helped by more */
+#define LAUNCHING_MAX 128 /* of one pool at a time, unless its provider says more */
 #define DAY_MS 86400000
 
 static const char over_budget[] =
@@ -338,7 +338,10 @@ dismiss_line(struct cpool *p)
 static bool
 may_launch_one(struct cpool *p, const char **ret_why)
 {
-	return pool_total(p) < p->p.max && p->n_launching < LAUNCHING_MAX &&
+	int most = p->provider->p->launches_max;
+
+	return pool_total(p) < p->p.max &&
+	       p->n_launching < (most ? most : LAUNCHING_MAX) &&
 	       pool_may_launch(p, ret_why);
 }
 

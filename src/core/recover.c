@@ -343,6 +343,7 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 {
 	struct stray_question *q = arg;
 	struct core *c = q->pr->core;
+	struct cmachine *m;
 
 	if (is_disk_token(q->token.s)) {
 		if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
@@ -360,8 +361,11 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 		return;
 	}
 
+	/* the last few that failed are still in memory; their end is not under way */
+	m = map_get(&c->machines, q->token.s);
 	if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
-	    !map_get(&c->machines, q->token.s) &&
+	    (!m ||
+		(m->m.state == MACHINE_FAILED && machine_place(m) == &m->pool->failed)) &&
 	    (res->machines[0].state == MACHINE_TERMINATED ||
 		res->machines[0].state == MACHINE_FAILED)) {
 		log_warn("provider %s: machine %s is still there though it ended; ending "

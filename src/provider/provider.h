@@ -201,6 +201,7 @@ struct provider {
 	double usd_per_hour; /* list price of a machine; 0: costs nothing or not known */
 	bool
 	    sees_death; /* a death is sighted at once: no need to have looked within the last second */
+	int launches_max; /* of one pool under way at a time; 0: 128, where more do not help it */
 	int seen_within_ms; /* without sees_death: how fresh a sighting must be for a claim; 0: 1000 */
 };
 

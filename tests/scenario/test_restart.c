@@ -346,6 +346,23 @@ ended_but_still_there(void **state)
 	world_audit_clean(&w);
 }
 
+/* One whose launch failed, and that turns up when its end is over: the ledger still shows why it failed. */
+static void
+failed_but_still_there(void **state)
+{
+	struct id m;
+
+	w.options.fail_launch_first = 1;
+	full();
+	world_run(&w, 3000);
+	assert_int_equal(world_machines(&w, "default", MACHINE_FAILED, &m, 1), 1);
+	assert_false(fake_exists(w.fake, m.s));
+	assert_non_null(fake_add_stray(w.fake, m.s));
+	world_run(&w, 91000);
+	assert_false(fake_exists(w.fake, m.s));
+	world_audit_clean(&w);
+}
+
 static void
 only_in_the_ledger(void **state)
 {
@@ -436,6 +453,7 @@ main(void)
 	    TEST(launching_at_the_restart),
 	    TEST(strays),
 	    TEST(ended_but_still_there),
+	    TEST(failed_but_still_there),
 	    TEST(only_in_the_ledger),
 	    TEST(audit_is_for_operators),
 	    TEST(a_hundred_restarts),

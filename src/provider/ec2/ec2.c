@@ -27,6 +27,8 @@
 #define HOURS_PER_MONTH 730
 #define SMALLEST_ROOT_GIB 8
 #define COUNTS_MAX 64
+#define LAUNCHES_MAX                                                                     \
+	4096 /* one call makes hundreds, and what waits for a bucket costs nothing */
 #define SEEN_WITHIN_MS                                                                   \
 	5000 /* a look a second, and one that fails or is slow now and then */
 
@@ -449,7 +451,9 @@ ec2_provider_open(const struct ec2_settings *settings, const char *dir,
 	struct ec2 *e = xnew(struct ec2);
 	char *key;
 
-	e->p = (struct provider){.ops = &ec2_ops, .seen_within_ms = SEEN_WITHIN_MS};
+	e->p = (struct provider){.ops = &ec2_ops,
+	    .launches_max = LAUNCHES_MAX,
+	    .seen_within_ms = SEEN_WITHIN_MS};
 	e->env = *env;
 	e->dir = xstrdup(dir);
 	e->known_hosts = xasprintf("%s/known_hosts", dir);
