@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError  # noqa: E402
 from ec2 import AWS_CLI  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
-SHARE = 0.5  # of its tests in a sample: see conftest.py
+SHARE = 0.2  # of its tests in a sample: see conftest.py
 
 pytestmark = pytest.mark.skipif(not os.path.exists(AWS_CLI), reason="needs awscli")
 QUICK = {"Delay": 0.1, "MaxAttempts": 200}

@@ -14,7 +14,7 @@ pytest.importorskip("boto3", reason="needs python3-boto3")
 from ec2 import AWS_CLI  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
-SHARE = 0.5  # of its tests in a sample: see conftest.py
+SHARE = 0.25  # of its tests in a sample: see conftest.py
 
 pytestmark = [pytest.mark.root, pytest.mark.seconds(400),
               pytest.mark.skipif(not os.path.exists(AWS_CLI), reason="needs awscli")]

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 
 from hearth import wait_for  # noqa: E402
 
-SHARE = 0.5  # of its tests in a sample: see conftest.py
+SHARE = 0.2  # of its tests in a sample: see conftest.py
 
 DEBIAN = [{"Name": "name", "Values": ["debian-12-amd64-*"]}]
 QUICK = {"Delay": 0.1, "MaxAttempts": 200}

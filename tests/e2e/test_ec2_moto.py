@@ -16,6 +16,8 @@ import test_ec2_cli as cli  # noqa: E402
 from ec2 import Endpoint  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
+SHARE = 0.3  # of its tests in a sample: see conftest.py
+
 pytestmark = pytest.mark.skipif(not shutil.which("moto_server"), reason="moto_server is not installed")
 
 EVERYTHING = ('{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "sts:*"], "Resource": "*"}]}')

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError  # noqa: E402
 from ec2 import REGION  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
-SHARE = 0.4  # of its tests in a sample: see conftest.py
+SHARE = 0.2  # of its tests in a sample: see conftest.py
 
 QUICK = {"Delay": 0.05, "MaxAttempts": 400}
 NOWHERE = "0123456789abcdef0"

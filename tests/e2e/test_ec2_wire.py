@@ -17,6 +17,8 @@ pytest.importorskip("boto3", reason="needs python3-boto3")
 from ec2 import KEY, SECRET  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
+SHARE = 0.5  # of its tests in a sample: see conftest.py
+
 NS = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
 BODY = b"Action=DescribeRegions&Version=2016-11-15"
 

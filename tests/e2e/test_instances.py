@@ -16,7 +16,7 @@ import pytest
 import launcher_client as lc
 from launcher_client import Launcher, new_id
 
-SHARE = 0.35  # of its tests in a sample: see conftest.py
+SHARE = 0.25  # of its tests in a sample: see conftest.py
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes namespaces, cgroups, mounts")
 

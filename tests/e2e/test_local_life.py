@@ -16,6 +16,8 @@ from hearth import build_dir, program, wait_for
 from local_lab import lab, process
 from patience import PATIENCE
 
+SHARE = 0.5  # of its tests in a sample: see conftest.py
+
 pytestmark = pytest.mark.root
 
 LATE = 1.5 * PATIENCE  # seconds that an end may come after its deadline
