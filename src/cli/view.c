@@ -85,7 +85,8 @@ view_field(
 		break;
 	case VIEW_USD:
 		if (json_is_number(v) && json_number_value(v) != 0)
-			buf_fmt(b, "$%.4g", json_number_value(v));
+			buf_fmt(b, json_number_value(v) < 1 ? "$%.4f" : "$%.2f",
+			    json_number_value(v));
 		break;
 	case VIEW_HOST:
 		field_host(b, obj, v);
