@@ -16,7 +16,7 @@ pytest.importorskip("boto3", reason="needs python3-boto3")
 from ec2 import client_environment  # noqa: E402
 from hearth import wait_for  # noqa: E402
 
-SHARE = 0.15  # of its tests in a sample: see conftest.py
+SHARE = 0.12  # of its tests in a sample: see conftest.py
 
 FAKE = "readiness: running"  # nobody can log in to the endpoint's fake machines
 

@@ -18,6 +18,8 @@ import launcher_client as lc
 from launcher_client import Launcher, new_id
 from patience import PATIENCE
 
+SHARE = 0.6  # of its tests in a sample: see conftest.py
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes namespaces, cgroups, mounts")
 
 # Where the creating process can be made to die, in order, and what the machine is then.

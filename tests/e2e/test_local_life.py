@@ -16,7 +16,7 @@ from hearth import build_dir, program, wait_for
 from local_lab import lab, process
 from patience import PATIENCE
 
-SHARE = 0.5  # of its tests in a sample: see conftest.py
+SHARE = 0.35  # of its tests in a sample: see conftest.py
 
 pytestmark = pytest.mark.root
 

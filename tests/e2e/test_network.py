@@ -19,7 +19,7 @@ from network_lab import (A, B, FAR, GATEWAY_A, GATEWAY_B, HOST, HOST_LAN, LAN, M
                          OUTSIDE, Lab, driver_path)
 from patience import PATIENCE
 
-SHARE = 0.5  # of its tests in a sample: see conftest.py
+SHARE = 0.35  # of its tests in a sample: see conftest.py
 
 UDP = socket.SOCK_DGRAM
 
