@@ -92,12 +92,23 @@ struct disk_spec {
 	const char *token;
 	int64_t size_bytes;
 	const char *source_ref; /* the snapshot it is made from; NULL: it is empty */
+	const char *options;	/* of the pool it is made for, see `price`; NULL: none */
+};
+
+/* A disk in a machine. Borrowed for the call. */
+struct attach_spec {
+	const char *disk, *disk_ref;	   /* token, and the provider's name for it */
+	const char *machine, *machine_ref; /* likewise */
+	const char *name;		   /* it is found at /disk/NAME */
 };
 
 typedef void (*provider_done_fn)(void *arg, const struct err *err);
 
 /* launch: `ref` is the provider's name for the new machine; NULL when err is set. */
 typedef void (*provider_launch_fn)(void *arg, const char *ref, const struct err *err);
+
+/* disk_attach: `warning` says what is wrong with a disk that is there all the same, read-only; NULL: nothing. */
+typedef void (*provider_attach_fn)(void *arg, const char *warning, const struct err *err);
 
 /* setup: what the command did. `output` is at most 64 KiB, NUL-terminated. err: it could not be run. */
 typedef void (*provider_setup_fn)(
@@ -174,6 +185,23 @@ struct provider_ops {
 	    provider_launch_fn done, void *arg);
 	void (*disk_remove)(struct provider *p, const char *token, const char *ref,
 	    provider_done_fn done, void *arg);
+
+	/* attach: the disk appears at /disk/NAME in a machine that was sighted READY, writable for its login user; a file
+	   system is made only where there is none, and one that is damaged is mounted read-only. An error says nothing of
+	   whether it is there: detach makes sure. detach: written back, unmounted whoever uses it, and free for another
+	   machine; this one may be gone. Both idempotent; NULL where disk_make is. */
+	void (*disk_attach)(struct provider *p, const struct attach_spec *spec,
+	    provider_attach_fn done, void *arg);
+	void (*disk_detach)(struct provider *p, const struct attach_spec *spec,
+	    provider_done_fn done, void *arg);
+
+	/* A user's shared home, the same on all machines of theirs; both NULL where there is none. home_make: it is there, made
+	   if need be; `done` has its ref. home_attach: it appears at /shared in a machine that was sighted READY. Both
+	   idempotent. */
+	void (*home_make)(struct provider *p, uint32_t uid, const char *options,
+	    provider_launch_fn done, void *arg);
+	void (*home_attach)(struct provider *p, const char *token, const char *ref,
+	    const char *home_ref, provider_done_fn done, void *arg);
 
 	/* List prices per hour of a machine made with these options, while it runs and while it is stopped; 0: not
 	   known. NULL: every machine costs usd_per_hour, and a stopped one nothing. `options` is the text that the
