@@ -19,6 +19,14 @@ struct clock {
 	    root; /* pairing heap: O(1) insert, amortised O(log n) removal, no allocation */
 };
 
+int
+clock_by_time(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 int64_t
 clock_real_now_ms(void)
 {

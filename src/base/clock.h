@@ -66,6 +66,9 @@ void clock_sim_step_wall(struct clock *c, int64_t ms);
 #define CLOCK_RFC3339_MAX 32
 void clock_rfc3339(int64_t wall_ms, char out[CLOCK_RFC3339_MAX]);
 
+/* For qsort: int64_t times, the earliest first. */
+int clock_by_time(const void *a, const void *b);
+
 /* Whole milliseconds of CLOCK_REALTIME and CLOCK_BOOTTIME, for code that holds no clock. */
 int64_t clock_real_wall_ms(void);
 int64_t clock_real_now_ms(void);

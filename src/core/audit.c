@@ -84,8 +84,7 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 			continue;
 		m = all[i].token ? map_get(&a->core->machines, all[i].token) : NULL;
 		if ((m && (busy(m) || m->m.ended_at == 0)) ||
-		    (is_disk_token(all[i].token) &&
-			map_get(&a->core->disks_by_id, all[i].token)))
+		    disk_of_token(a->core, all[i].token))
 			map_put(&there, all[i].token, (void *)&all[i]);
 		else
 			note(a, pr, all[i].ref, all[i].token, false);
@@ -116,17 +115,11 @@ open_steps(struct core *c)
 	int n = 0;
 
 	while ((m = map_next(&c->machines, &at)))
-		for (int i = 0; m->run && i < m->run->plan->n; i++)
-			n += m->run->state[i] == RUN_INTENT ||
-			     m->run->state[i] == RUN_STARTED;
+		n += plan_run_open(m->run);
 	list_for_each (d, &c->disks, in_core)
-		for (int i = 0; d->run && i < d->run->plan->n; i++)
-			n += d->run->state[i] == RUN_INTENT ||
-			     d->run->state[i] == RUN_STARTED;
+		n += plan_run_open(d->run);
 	list_for_each (r, &c->live, in_core)
-		for (int i = 0; r->run && i < r->run->plan->n; i++)
-			n += r->run->state[i] == RUN_INTENT ||
-			     r->run->state[i] == RUN_STARTED;
+		n += plan_run_open(r->run);
 	return n;
 }
 
@@ -206,9 +199,7 @@ repair_found(struct auditing *a)
 		if (f->seen < 2 || f->others)
 			continue;
 		if (f->ledger) {
-			struct cdisk *d = is_disk_token(f->token)
-					      ? map_get(&a->core->disks_by_id, f->token)
-					      : NULL;
+			struct cdisk *d = disk_of_token(a->core, f->token);
 
 			if (m || d) {
 				struct sighting s = {.token = f->token,

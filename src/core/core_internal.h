@@ -345,8 +345,6 @@ int64_t machine_lease_s(const struct cpool *p);
 extern const struct plan machine_launch_plan, machine_start_plan, machine_stop_plan,
     machine_end_plan;
 
-/* The run's machine, or NULL: nobody waits for the answer any more. */
-struct cmachine *machine_of(struct plan_run *run);
 void machine_moved_place(struct cmachine *m, struct list *was); /* its state changed */
 void machine_count_tiered(struct cmachine *m, bool tiered);
 void machine_begin_end(struct cmachine *m); /* starts the end plan */
@@ -487,6 +485,13 @@ static inline bool
 is_disk_token(const char *token)
 {
 	return token && (id_valid(token, 'd') || id_valid(token, 's'));
+}
+
+/* Whose token that is, borrowed; NULL: of none in memory. `token` may be NULL. */
+static inline struct cdisk *
+disk_of_token(struct core *c, const char *token)
+{
+	return is_disk_token(token) ? map_get(&c->disks_by_id, token) : NULL;
 }
 
 /* ---- request.c ---- */

@@ -100,17 +100,11 @@ settled(struct cdisk *d)
 		disk_remove(source);
 }
 
-static struct cdisk *
-owner_of(struct plan_run *run)
-{
-	return run->over ? NULL : run->owner;
-}
-
 static void
 make_answered(void *arg, const char *ref, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cdisk *d = owner_of(run);
+	struct cdisk *d = plan_run_owner(run);
 
 	if (d && plan_step_running(run, MAKE_STEP_MAKE)) {
 		if (err->code == ERR_NONE) {
@@ -228,7 +222,7 @@ remove_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
 
-	if (owner_of(run) && plan_step_running(run, REMOVE_STEP_REMOVE)) {
+	if (plan_run_owner(run) && plan_step_running(run, REMOVE_STEP_REMOVE)) {
 		if (err->code == ERR_NONE)
 			plan_step_done(run, REMOVE_STEP_REMOVE, NULL, 0);
 		else

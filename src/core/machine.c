@@ -18,13 +18,6 @@
 #define LEASE_SLACK_S 3600
 #define OVER_AGAIN_MS 1000
 
-/* An answer on its way: holds the run, and with it the question whether anybody still waits. */
-struct cmachine *
-machine_of(struct plan_run *run)
-{
-	return run->over ? NULL : run->owner;
-}
-
 struct list *
 machine_place(struct cmachine *m)
 {
@@ -233,7 +226,7 @@ static void
 launch_answered(void *arg, const char *ref, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = machine_of(run);
+	struct cmachine *m = plan_run_owner(run);
 
 	if (m && plan_step_running(run, LAUNCH_STEP_LAUNCH)) {
 		if (err->code == ERR_NONE) {
@@ -335,7 +328,7 @@ static void
 setup_answered(void *arg, int exit_code, const char *output, const struct err *why)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = machine_of(run);
+	struct cmachine *m = plan_run_owner(run);
 	struct err err;
 
 	if (m && plan_step_running(run, LAUNCH_STEP_SETUP)) {
@@ -468,7 +461,7 @@ static void
 terminate_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = machine_of(run);
+	struct cmachine *m = plan_run_owner(run);
 
 	if (m && plan_step_running(run, END_STEP_TERMINATE)) {
 		if (err->code == ERR_NONE)

@@ -62,7 +62,7 @@ stop_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
 
-	if (machine_of(run) && plan_step_running(run, STOP_STEP_STOP)) {
+	if (plan_run_owner(run) && plan_step_running(run, STOP_STEP_STOP)) {
 		if (err->code == ERR_NONE)
 			plan_step_done(run, STOP_STEP_STOP, NULL, 0);
 		else
@@ -154,7 +154,7 @@ static void
 start_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct cmachine *m = machine_of(run);
+	struct cmachine *m = plan_run_owner(run);
 
 	if (m && plan_step_running(run, START_STEP_START)) {
 		if (err->code == ERR_NONE)

@@ -177,6 +177,24 @@ plan_run_start(struct plan_run *run)
 	tick(run);
 }
 
+int
+plan_run_open(const struct plan_run *run)
+{
+	int n = 0;
+
+	for (int i = 0; run && i < run->plan->n; i++)
+		n += run->state[i] == RUN_INTENT || run->state[i] == RUN_STARTED;
+	return n;
+}
+
+void
+plan_run_put(const struct plan_run *run, struct store_tx *tx)
+{
+	for (int i = 0; run && i < run->plan->n; i++)
+		if (run->rows[i].id)
+			store_tx_step(tx, &run->rows[i]);
+}
+
 static void
 end_row(struct plan_run *run, int i, enum step_state state, const char *error)
 {

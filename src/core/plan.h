@@ -58,7 +58,7 @@ enum run_state {
 struct plan_run {
 	const struct plan *plan;
 	struct core *core; /* borrowed */
-	void *owner;	   /* the subject: struct cmachine or creservation */
+	void *owner;	   /* the subject: struct cmachine, creservation or cdisk */
 	struct id subject;
 	int attempt;
 	int refs;
@@ -89,6 +89,19 @@ void plan_run_begin(struct plan_run *run, int i);
 
 /* Starts what can start. */
 void plan_run_start(struct plan_run *run);
+
+/* Of a run that may be NULL: how many steps are under way, or wait for their intent to be durable. */
+int plan_run_open(const struct plan_run *run);
+
+/* Puts every row that the journal has of it (again) into a transaction; `run` may be NULL. */
+void plan_run_put(const struct plan_run *run, struct store_tx *tx);
+
+/* For an answer that comes with a reference of its own: the subject, or NULL where nobody waits any more. */
+static inline void *
+plan_run_owner(const struct plan_run *run)
+{
+	return run->over ? NULL : run->owner;
+}
 
 /* The step is over. `resource` may be NULL. `resolution_ms`: how coarse its end was seen. */
 void plan_step_done(struct plan_run *run, int i, const char *resource, int resolution_ms);

@@ -124,14 +124,6 @@ pool_room(struct cpool *p)
 	return room;
 }
 
-static int
-by_value(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 int64_t
 pool_launch_ms(const struct cpool *p)
 {
@@ -141,7 +133,7 @@ pool_launch_ms(const struct cpool *p)
 	if (n == 0)
 		return 0;
 	memcpy(s, p->samples, sizeof(s[0]) * (size_t)n);
-	qsort(s, (size_t)n, sizeof(s[0]), by_value);
+	qsort(s, (size_t)n, sizeof(s[0]), clock_by_time);
 	return s[n / 2];
 }
 

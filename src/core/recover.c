@@ -348,7 +348,7 @@ stray_judged(void *arg, const struct store_result *res, const struct err *err)
 	if (is_disk_token(q->token.s)) {
 		if (err->code == ERR_NONE && res->n == 1 && !c->closing &&
 		    res->disks[0].state == DISK_DELETED &&
-		    !map_get(&c->disks_by_id, q->token.s)) {
+		    !disk_of_token(c, q->token.s)) {
 			log_warn(
 			    "provider %s: disk %s is still there though it was deleted; "
 			    "removing it again",
@@ -402,9 +402,7 @@ look_for_strays(struct cprovider *pr, const struct sighting *all, int n)
 		struct cmachine *m =
 		    all[i].token ? map_get(&pr->core->machines, all[i].token) : NULL;
 
-		if ((m && m->m.ended_at == 0) ||
-		    (is_disk_token(all[i].token) &&
-			map_get(&pr->core->disks_by_id, all[i].token)))
+		if ((m && m->m.ended_at == 0) || disk_of_token(pr->core, all[i].token))
 			continue;
 		if (all[i].state == SIGHTING_GONE)
 			continue;
@@ -533,8 +531,7 @@ core_sighting(void *arg, const struct sighting *s)
 {
 	struct cprovider *pr = arg;
 	struct cmachine *m = s->token ? map_get(&pr->core->machines, s->token) : NULL;
-	struct cdisk *d =
-	    is_disk_token(s->token) ? map_get(&pr->core->disks_by_id, s->token) : NULL;
+	struct cdisk *d = disk_of_token(pr->core, s->token);
 
 	if (d && d->provider == pr && !pr->core->closing && pr->core->started)
 		disk_sighted(d, s);

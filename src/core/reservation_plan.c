@@ -124,7 +124,7 @@ keys_fetched(void *arg, const struct ssh_pubkey *keys, int n, const char *note,
     const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct creservation *r = run->over ? NULL : run->owner;
+	struct creservation *r = plan_run_owner(run);
 
 	if (r && plan_step_running(run, HOLD_STEP_KEYS)) {
 		if (err->code == ERR_NONE) {
@@ -202,7 +202,7 @@ static void
 push_answered(void *arg, const struct err *err)
 {
 	struct plan_run *run = arg;
-	struct creservation *r = run->over ? NULL : run->owner;
+	struct creservation *r = plan_run_owner(run);
 	int i = run->plan == &hold_plan ? HOLD_STEP_DEADLINE : 0;
 
 	if (r && plan_step_running(run, i)) {

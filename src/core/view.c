@@ -84,14 +84,6 @@ certs_make(struct creservation *r, const struct ssh_pubkey *keys, int n,
 	    r->r.expires_at, keys, n, ret, err);
 }
 
-static int
-by_time(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* When the machines in use come to their end, sorted; made anew at most once a second. */
 static void
 refresh_ends(struct cpool *p)
@@ -108,7 +100,7 @@ refresh_ends(struct cpool *p)
 	list_for_each (o, &p->served, in_pool)
 		if (p->n_ends < p->n_claimed)
 			p->ends[p->n_ends++] = o->r.expires_at;
-	qsort(p->ends, (size_t)p->n_ends, sizeof(*p->ends), by_time);
+	qsort(p->ends, (size_t)p->n_ends, sizeof(*p->ends), clock_by_time);
 }
 
 /* A launch going on: its start plus what launches take. In line: when enough of the machines in use have

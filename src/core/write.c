@@ -99,25 +99,20 @@ put_all(struct core *c, struct store_tx *tx)
 	while ((m = map_next(&c->machines, &at))) {
 		if (!m->claiming)
 			store_tx_machine(tx, &m->m);
-		for (int i = 0; m->run && i < m->run->plan->n; i++)
-			if (m->run->rows[i].id)
-				store_tx_step(tx, &m->run->rows[i]);
+		plan_run_put(m->run, tx);
 	}
 	list_for_each (d, &c->disks, in_core) {
 		store_tx_disk(tx, &d->d);
-		for (int i = 0; d->run && i < d->run->plan->n; i++)
-			if (d->run->rows[i].id)
-				store_tx_step(tx, &d->run->rows[i]);
+		plan_run_put(d->run, tx);
 	}
 	list_for_each (r, &c->live, in_core) {
 		bool ended = r->r.state == RESERVATION_ENDED;
+		bool stored = r->durable && !r->claiming;
 
-		if (ended || (r->durable && !r->claiming))
+		if (ended || stored)
 			store_tx_reservation(tx, &r->r);
-		for (int i = 0;
-		     r->durable && !r->claiming && r->run && i < r->run->plan->n; i++)
-			if (r->run->rows[i].id)
-				store_tx_step(tx, &r->run->rows[i]);
+		if (stored)
+			plan_run_put(r->run, tx);
 	}
 }
 

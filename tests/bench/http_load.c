@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/xalloc.h"
 
 #define CLIENTS_MAX 4096
@@ -195,14 +196,6 @@ client_open(struct client *c)
 	send_next(c);
 }
 
-static int
-by_value(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double
 at_ms(double share)
 {
@@ -214,7 +207,7 @@ at_ms(double share)
 static void
 report(double seconds)
 {
-	qsort(took_ns, (size_t)finished, sizeof(*took_ns), by_value);
+	qsort(took_ns, (size_t)finished, sizeof(*took_ns), clock_by_time);
 	if (opt.json)
 		printf("{\"requests\": %ld, \"unexpected\": %ld, \"seconds\": %.3f, "
 		       "\"per_second\": %.0f, "

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "store/store.h"
@@ -65,14 +66,6 @@ die(const char *what, const char *why)
 	exit(1);
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static int64_t
 cpu_us(void)
 {
@@ -86,7 +79,7 @@ cpu_us(void)
 static void
 report(const char *what, int64_t *samples, int n, int64_t took_ns, int64_t took_cpu_us)
 {
-	qsort(samples, (size_t)n, sizeof(*samples), compare);
+	qsort(samples, (size_t)n, sizeof(*samples), clock_by_time);
 	printf(
 	    "%-26s %6.0f /s   p50 %.3f   p99 %.3f   max %.3f ms   CPU %.0f us   (n=%d)\n",
 	    what, n / (took_ns / 1e9), samples[n / 2] / 1e6,

@@ -17,14 +17,6 @@
 #include "ec2/scenario.h"
 #include "ec2/world.h"
 
-static int
-by_value(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void
 test_delays(void **state)
 {
@@ -44,11 +36,11 @@ test_delays(void **state)
 		drawn[i] = scenario_delay(t.world, DELAY_BOOT);
 		assert_in_range(drawn[i], 2500, 15000);
 	}
-	qsort(drawn, 10001, sizeof(drawn[0]), by_value);
+	qsort(drawn, 10001, sizeof(drawn[0]), clock_by_time);
 	assert_in_range(drawn[5000], 8400, 9100); /* the middle: 8750 */
 	for (int i = 0; i < 10001; i++)
 		drawn[i] = scenario_delay(t.world, DELAY_STOP);
-	qsort(drawn, 10001, sizeof(drawn[0]), by_value);
+	qsort(drawn, 10001, sizeof(drawn[0]), clock_by_time);
 	assert_in_range(drawn[5000], 4850, 5150);
 	assert_in_range(drawn[9000], 9600, 10400);
 	ec2_world_close(&t);
@@ -133,7 +125,7 @@ median_of(struct ec2_world *t, enum delay d)
 
 	for (int i = 0; i < 2001; i++)
 		drawn[i] = scenario_delay(t->world, d);
-	qsort(drawn, 2001, sizeof(drawn[0]), by_value);
+	qsort(drawn, 2001, sizeof(drawn[0]), clock_by_time);
 	return drawn[1000];
 }
 
