@@ -166,17 +166,18 @@ reservation_count_active(struct creservation *r)
 			n->active_ms_bucket[i]++;
 }
 
-/* It ended while its claim was on its way, and the request it was made by may still be open. */
+/* It ended while its claim was on its way, and the request it was made by may still be open: that is told of it once
+   the store has either; end_durable() goes on where it has not. */
 static void
 ended_meanwhile(struct creservation *r)
 {
 	if (r->machine)
 		machine_end(r->machine, NULL);
 	request_answer_waiters(r);
-	if (r->op)
-		request_settled(r, NULL);
-	else
+	if (!r->op)
 		free_if_over(r);
+	else if (r->durable || r->end_durable)
+		request_settled(r, NULL);
 }
 
 /* The claim is durable. */
@@ -274,14 +275,18 @@ end_durable(void *arg, const struct err *err)
 	if (!r)
 		return;
 	if (err->code != ERR_NONE) {
-		request_fail_waiters(r, err);
 		if (!c->closing)
 			timer_set(c->clock, &r->timer, SAVE_AGAIN_MS, save_end_again, r);
+		request_fail_waiters(r, err);
+		request_settled(r, r->durable ? NULL : err);
 		return;
 	}
 	r->end_durable = true;
 	request_answer_waiters(r);
-	free_if_over(r);
+	if (r->op)
+		request_settled(r, NULL);
+	else
+		free_if_over(r);
 }
 
 static void

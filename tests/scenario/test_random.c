@@ -3,7 +3,8 @@
  * Goal: whatever is asked, fails, dies and crashes, in any order: what must hold at any time holds after each
  * step, every question is answered exactly once, and after some quiet nothing is lost and nothing leaks.
  *
- * HEARTH_TEST_SEED=N repeats the run that printed it; HEARTH_SOAK=1 makes it many.
+ * Each run has a seed of its own, which a failure names: HEARTH_TEST_SEED=N repeats that run first. HEARTH_SOAK=1
+ * makes it many.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,6 +37,7 @@ static struct id known[STEPS * 4]; /* acknowledged: must never be lost */
 static int n_known;
 static int64_t last_event;
 static uint64_t rng;
+static uint64_t living; /* the seed of the run going on; 0: none */
 
 static uint64_t
 rnd(uint64_t n)
@@ -394,17 +396,28 @@ anything_at_all(void **state)
 	int runs = getenv("HEARTH_SOAK") ? RUNS_SOAK : RUNS;
 
 	for (int i = 0; i < runs; i++) {
-		print_message(
-		    "HEARTH_TEST_SEED=%llu\n", (unsigned long long)(seed + (uint64_t)i));
+		living = seed + (uint64_t)i;
+		print_message("HEARTH_TEST_SEED=%llu\n", (unsigned long long)living);
 		(void)fflush(stdout);
-		live(seed + (uint64_t)i);
+		live(living);
 	}
+	living = 0;
+}
+
+static int
+name_the_run(void **state)
+{
+	if (living)
+		print_error("this run alone: HEARTH_TEST_SEED=%llu\n",
+		    (unsigned long long)living);
+	return 0;
 }
 
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(anything_at_all)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_teardown(anything_at_all, name_the_run)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,6 +346,65 @@ waiting_for_what_is_refused(void **state)
 	assert_int_equal(fake_count(w.fake), 0);
 }
 
+/* The request hears of its reservation what the store has: neither its claim nor its end got there. */
+static void
+cancelled_before_its_claim_is_refused(void **state)
+{
+	struct reserve_request req = world_request();
+	struct told first = {0}, other = {0};
+
+	full();
+	w.bad = (struct bad){.fail = -1, .delay_ms = 5};
+	req.name = "box";
+	core_reserve(w.core, &alice, &req, reserved, &first);
+	core_cancel(w.core, &alice, "box", true, answered, &other);
+	world_run(&w, 1500);
+	assert_true(first.done && other.done);
+	assert_int_equal(first.code, ERR_UNAVAILABLE);
+	assert_int_equal(other.code, ERR_UNAVAILABLE);
+	world_check(&w);
+	w.bad = (struct bad){0};
+	world_run(&w, 5000);
+	world_check(&w);
+	world_same_after_restart(&w);
+	world_run(&w, 5000);
+	assert_int_equal(world_pool(&w, "default").claimed, 0);
+	world_audit_clean(&w);
+}
+
+/* Whatever was told before the end, the next daemon knows. */
+static void
+cancelled_before_its_claim_and_killed(void **state)
+{
+	struct reserve_request req = world_request();
+	int known = 0;
+
+	for (int ms = 0; ms < 60; ms++) {
+		struct told first = {0}, other = {0};
+
+		full();
+		w.bad = (struct bad){.delay_ms = 20};
+		req.name = "box";
+		core_reserve(w.core, &alice, &req, reserved, &first);
+		core_cancel(w.core, &alice, "box", true, answered, &other);
+		world_run(&w, ms);
+		world_kill(&w);
+		assert_true(first.done && other.done);
+		w.bad = (struct bad){0};
+		world_start(&w);
+		if (first.code == ERR_NONE) {
+			world_get(&w, &alice, first.id.s, 0, &a);
+			assert_int_equal(a.err.code, ERR_NONE);
+			known++;
+		}
+		world_run(&w, 5000);
+		world_audit_clean(&w);
+		teardown(NULL);
+		setup(NULL);
+	}
+	assert_in_range(known, 1, 59);
+}
+
 int
 main(void)
 {
@@ -358,6 +417,8 @@ main(void)
 	    TEST(slow_and_refusing),
 	    TEST(refused_while_a_spare_comes),
 	    TEST(waiting_for_what_is_refused),
+	    TEST(cancelled_before_its_claim_is_refused),
+	    TEST(cancelled_before_its_claim_and_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
