@@ -213,7 +213,7 @@ open_all(struct daemon *d, struct err *err)
 
 	if (refuse_local_without_root(c, err) < 0 ||
 	    identity_find(c->user, &d->id, err) < 0 ||
-	    places_lock_runtime(c->runtime, &d->lock, err) < 0)
+	    places_lock_runtime("hearthd", c->runtime, &d->lock, err) < 0)
 		return -1;
 	if (geteuid() == 0 && launcher_fork(
 				  &(struct launcher_settings){

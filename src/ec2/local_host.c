@@ -71,7 +71,7 @@ local_host_open(const struct config *c, const char *config_path, struct local_ho
 	h->launcher = LAUNCHER_CHILD_NONE;
 	settings = settings_of(h);
 	if (refuse_without_root(c, err) < 0 || identity_find(c->user, &h->id, err) < 0 ||
-	    places_lock_runtime(c->runtime, &h->lock, err) < 0 ||
+	    places_lock_runtime("hearth-ec2", c->runtime, &h->lock, err) < 0 ||
 	    launcher_fork(&settings, &h->id, &h->launcher, err) < 0) {
 		local_host_close(h);
 		return -1;
@@ -192,7 +192,7 @@ local_teardown(const struct config *c, struct err *err)
 	if (refuse_without_root(c, err) < 0)
 		return -1;
 	if (access(c->runtime, F_OK) == 0 &&
-	    places_lock_runtime(c->runtime, &lock, err) < 0)
+	    places_lock_runtime("hearth-ec2", c->runtime, &lock, err) < 0)
 		return -1;
 	return launcher_teardown(&settings, err);
 }

@@ -48,39 +48,76 @@ lock_holder(int fd)
 	return strtol(text, NULL, 10);
 }
 
+/* `program` cannot have RUNTIME, for `holder` has it. */
 static int
-lock_taken(struct err *err, const char *runtime, long pid)
+lock_taken(struct err *err, const char *program, const char *holder, const char *runtime,
+    long pid)
 {
+	const char *other = strcmp(program, holder) == 0 ? "another " : "";
+
 	if (pid > 0)
-		err_set(err, ERR_CONFLICT, "another hearthd (pid %ld) runs in %s", pid,
-		    runtime);
+		err_set(err, ERR_CONFLICT, "%s%s (pid %ld) runs in %s", other, holder,
+		    pid, runtime);
 	else
-		err_set(err, ERR_CONFLICT, "another hearthd runs in %s", runtime);
+		err_set(err, ERR_CONFLICT, "%s%s runs in %s", other, holder, runtime);
 	return err_hint(err,
-	    "stop it first, or give this one its own 'socket', 'runtime' and 'state'");
+	    "stop it first, or give this one its own %s'runtime' and 'state'",
+	    strcmp(program, "hearthd") == 0 ? "'socket', " : "");
+}
+
+/* Opens and locks RUNTIME/HOLDER.lock for `program`; 0 with *ret_fd untouched where it is not there and not to be made. */
+static int
+take_lock(int dir, const char *program, const char *holder, const char *runtime,
+    int flags, int *ret_fd, struct err *err)
+{
+	AUTO_FREE char *name = xasprintf("%s.lock", holder);
+	AUTO_CLOSE int fd =
+	    openat(dir, name, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 && errno == ENOENT && !(flags & O_CREAT))
+		return 0;
+	if (fd < 0)
+		return err_errno(err, errno, "%s/%s: cannot be opened", runtime, name);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return err_errno(
+			    err, errno, "%s/%s: cannot be locked", runtime, name);
+		return lock_taken(err, program, holder, runtime, lock_holder(fd));
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* Either program has a launcher's socket and machines in its RUNTIME, so the other one may not be there. Its lock is
+   looked at with our own held: of two that start at once, one at least sees the other. */
+static int
+refuse_others(int dir, const char *program, const char *runtime, struct err *err)
+{
+	static const char *const programs[] = {"hearthd", "hearth-ec2"};
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		AUTO_CLOSE int fd = -1;
+
+		if (strcmp(programs[i], program) != 0 &&
+		    take_lock(dir, program, programs[i], runtime, 0, &fd, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int
-places_lock_runtime(const char *runtime, int *ret_fd, struct err *err)
+places_lock_runtime(
+    const char *program, const char *runtime, int *ret_fd, struct err *err)
 {
 	AUTO_CLOSE int dir = open_directory("runtime directory", runtime, err);
 	AUTO_CLOSE int fd = -1;
 
-	if (dir < 0)
+	if (dir < 0 || take_lock(dir, program, program, runtime, O_CREAT, &fd, err) < 0 ||
+	    refuse_others(dir, program, runtime, err) < 0)
 		return -1;
-	fd = openat(dir, "hearthd.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_errno(
-		    err, errno, "%s/hearthd.lock: cannot be opened", runtime);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return err_errno(
-			    err, errno, "%s/hearthd.lock: cannot be locked", runtime);
-		return lock_taken(err, runtime, lock_holder(fd));
-	}
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
 		return err_errno(
-		    err, errno, "%s/hearthd.lock: cannot be written", runtime);
+		    err, errno, "%s/%s.lock: cannot be written", runtime, program);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

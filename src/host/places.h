@@ -3,7 +3,7 @@
 #define HOST_PLACES_H
 
 /*
- * The directories and sockets of a hearthd. Directories of root must be such that nobody
+ * The directories and sockets of a hearthd or hearth-ec2. Directories of root must be such that nobody
  * else can put things into them, since the launcher works there as root; what is ours
  * (STATE/db) is given to the user we serve as, whoever it belonged to before.
  */
@@ -13,9 +13,10 @@
 #include "base/err.h"
 #include "host/privilege.h"
 
-/* Makes RUNTIME where it is not there, and holds RUNTIME/hearthd.lock until the process
-   ends: one hearthd for each RUNTIME. Returns the lock's descriptor. */
-int places_lock_runtime(const char *runtime, int *ret_fd, struct err *err) ERR_CHECK;
+/* Makes RUNTIME where it is not there, and holds RUNTIME/PROGRAM.lock until the process ends: one hearthd or one
+   hearth-ec2 for each RUNTIME. ERR_CONFLICT names who has it. Returns the lock's descriptor. */
+int places_lock_runtime(
+    const char *program, const char *runtime, int *ret_fd, struct err *err) ERR_CHECK;
 
 /* Makes STATE and STATE/db where they are not there, and returns a descriptor of the
  * latter. */
