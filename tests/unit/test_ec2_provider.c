@@ -426,6 +426,35 @@ absence_is_not_an_end(void **state)
 	machine_over(m);
 }
 
+/* Given up, for nothing was listed or its launch was refused: an instance that turns up all the same is what EC2 says it is,
+   and is ended once its end was asked for, even if that was asked before. */
+static void
+what_turns_up_is_ended(void **state)
+{
+	for (int asked = 0; asked < 2; asked++) {
+		struct told t = {0};
+		struct ec2 e;
+		struct ec2_machine *m = machine(&e, &t);
+
+		m->ending = true;
+		m->end_asked = asked;
+		ec2_machine_conclude(m);
+		assert_int_equal(m->state, EC2_TERMINATED);
+		shows(m, EC2_PENDING);
+		assert_int_equal(m->state, EC2_PENDING);
+		assert_ptr_equal(e.to_terminate.next, &m->in_change);
+		shows(m, EC2_TERMINATED); /* and that is the end, as ever */
+		shows(m, EC2_RUNNING);
+		assert_int_equal(m->state, EC2_TERMINATED);
+		list_remove(&m->in_change);
+		ec2_machine_conclude(m);
+		shows(m, EC2_TERMINATED); /* EC2 says the same */
+		shows(m, EC2_RUNNING);
+		assert_int_equal(m->state, EC2_TERMINATED);
+		machine_over(m);
+	}
+}
+
 int
 main(void)
 {
@@ -442,6 +471,7 @@ main(void)
 	    cmocka_unit_test(a_start_is_believed),
 	    cmocka_unit_test(stopping_is_not_told),
 	    cmocka_unit_test(absence_is_not_an_end),
+	    cmocka_unit_test(what_turns_up_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,8 @@ struct ec2_machine {
 	bool end_asked;	 /* the call that ends it has been accepted */
 	bool stop_asked; /* we stopped it: that it runs is old news */
 	bool told_dead;
+	bool
+	    concluded; /* TERMINATED because nothing is listed, or its launch failed: no reply has said so */
 	int64_t end_sent_ms;
 	int64_t start_ms; /* when a start was accepted; 0: never */
 	bool unsure;	  /* its launch was asked for, by us or before */
@@ -289,6 +291,9 @@ void ec2_machine_missed(struct ec2_machine *m);
 
 /* A move that we made ourselves: a stop or a start was accepted, the end was. */
 void ec2_machine_move(struct ec2_machine *m, enum ec2_state to);
+
+/* Over, as far as can be told from what EC2 does not say. A reply that shows it after all is believed, whatever it shows. */
+void ec2_machine_conclude(struct ec2_machine *m);
 
 /* Tells core how it stands. */
 void ec2_machine_sight(struct ec2_machine *m);

@@ -199,13 +199,13 @@ launch_failed(struct ec2_machine *m, const struct err *err)
 	if (m->ref[0]) /* a look has shown it after all */
 		return;
 	if (ending && m->interfaces[0]) {
-		ec2_machine_move(m, EC2_TERMINATED);
+		ec2_machine_conclude(m);
 		ec2_look_within(m->e, 0);
 	} else if (ending) {
 		ec2_machine_gone(m);
 	} else if (m->interfaces[0]) {
 		m->ending = true; /* its interface is ours to remove */
-		ec2_machine_move(m, EC2_TERMINATED);
+		ec2_machine_conclude(m);
 		ec2_look_within(m->e, 0);
 	} else {
 		ec2_machine_free(m);

@@ -225,14 +225,23 @@ ec2_machine_move(struct ec2_machine *m, enum ec2_state to)
 	}
 }
 
+void
+ec2_machine_conclude(struct ec2_machine *m)
+{
+	ec2_machine_move(m, EC2_TERMINATED);
+	m->concluded = true;
+}
+
 static bool
 believed(const struct ec2_machine *m, enum ec2_state to)
 {
 	bool stale = now_ms(m) - m->moved_ms < EC2_STALE_MS;
 	bool starting = m->start_ms && now_ms(m) - m->start_ms < EC2_STALE_MS;
 
-	if (to == m->state || m->state == EC2_TERMINATED)
+	if (to == m->state || (m->state == EC2_TERMINATED && !m->concluded))
 		return false;
+	if (m->concluded) /* too soon: it is there */
+		return true;
 	if (m->state < EC2_PENDING || to == EC2_TERMINATED)
 		return true;
 	if (m->state == EC2_SHUTTING_DOWN)
@@ -342,8 +351,16 @@ ec2_machine_observe(struct ec2_machine *m, const struct ec2_instance *i)
 	    (i->state == EC2_SHUTTING_DOWN || i->state == EC2_TERMINATED))
 		xstrset(&m->why, i->reason);
 	take_address(m, i);
-	if (believed(m, i->state))
+	if (believed(m, i->state)) {
+		if (m->concluded)
+			log_warn("instance %s of %s has turned up after it was given up",
+			    m->ref, m->token[0] ? m->token : "nobody");
+		m->end_asked = m->end_asked && !m->concluded;
 		ec2_machine_move(m, i->state);
+		m->concluded = false;
+	} else if (i->state == EC2_TERMINATED) {
+		m->concluded = false; /* now a reply has said so */
+	}
 	if (m->ending && !m->end_asked && !over(m))
 		ec2_terminate_now(m);
 	ec2_access_go(m);
@@ -366,13 +383,13 @@ ec2_machine_missed(struct ec2_machine *m)
 		m->absent_ms = now;
 	if (m->state == EC2_UNKNOWN) {
 		if (m->missed_looks >= 2 && now - m->born_ms >= patience)
-			ec2_machine_move(m, EC2_TERMINATED);
+			ec2_machine_conclude(m);
 		return;
 	}
 	if (now - m->absent_ms >= (m->end_asked ? EC2_ENDED_ABSENT_MS : EC2_ABSENT_MS)) {
 		if (!m->why)
 			m->why = xstrdup("EC2 does not list it any more");
-		ec2_machine_move(m, EC2_TERMINATED);
+		ec2_machine_conclude(m);
 		ec2_machine_sight(m);
 	}
 }
