@@ -8,12 +8,13 @@
 
 ec2=false
 target=quickstart
+name=hello
 if [ "${1:-}" = --ec2 ]; then
-	ec2=true target=quickstart-ec2 CONFIG=$ON_EC2_CONFIG LOG=$ON_EC2_LOG
+	# a name of its own: whoever tries both has one NAME.hearth for each
+	ec2=true target=quickstart-ec2 name=hello-ec2 CONFIG=$ON_EC2_CONFIG LOG=$ON_EC2_LOG
 fi
 need_root $target
 hearth=$build/src/cli/hearth
-name=hello
 
 step()
 {

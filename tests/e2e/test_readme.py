@@ -5,6 +5,7 @@ session, as a newcomer would type them; and nothing of it is left behind."""
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import subprocess
@@ -114,7 +115,8 @@ def place():
     try:
         yield d, env
     finally:
-        subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120 * PATIENCE)
+        if (d / "hearth.yaml").exists():  # else stop.sh would look for an installation's daemons
+            subprocess.run(["tools/stop.sh"], cwd=TOP, env=env, capture_output=True, timeout=120 * PATIENCE)
         # where that is what does not work
         for s, r in (("state", "run"), ("ec2-state", "ec2-run")):
             subprocess.run([program("hearth-launcher"), "--teardown", "--state", f"{d}/{s}", "--runtime", f"{d}/{r}"],
@@ -144,6 +146,7 @@ def test_quickstart_session_and_stop(place):
 
     again = make("quickstart", env)
     assert "hearthd runs already" in again and "I am dev on " in again, again
+    assert "reserved 'hello' (" in out and "reserved 'hello' (" in again, again
 
     commands = session()
     assert len(commands) == 8, commands
@@ -161,6 +164,10 @@ def test_quickstart_session_and_stop(place):
     wait_for(lambda: not left_behind(before, ours), 10, message=lambda: "\n".join(left_behind(before, ours)))
     assert not (d / "run").exists()
     make("stop", env)
+    if "hearth" not in {u.pw_name for u in pwd.getpwall()}:  # the user is the host's: a purge removes it, too
+        assert (d / "state/images").exists() and (d / "log").exists(), "what was kept"
+        assert "their files are gone" in make("purge", env)
+        assert sorted(p.name for p in d.iterdir()) == ["bin", "home"], list(d.iterdir())
 
 
 @pytest.mark.root
@@ -174,6 +181,7 @@ def test_quickstart_ec2_and_stop(place):
 
     out = make("quickstart-ec2", env)
     assert "I am ec2-user on " in out and "and root if I want" in out, out
+    assert "reserved 'hello-ec2' (" in out, "a name that the other quickstart does not use"
     assert "StrictHostKeyChecking=yes" in out or "StrictHostKeyChecking yes" in out, out
     assert "2 machines are ready" in out and "warm" in out.split("6. What happened")[1], out
 
