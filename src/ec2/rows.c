@@ -18,10 +18,12 @@ struct rows {
 };
 
 static const char schema[] =
+    "BEGIN IMMEDIATE;"
     "CREATE TABLE IF NOT EXISTS objects ("
     " seq INTEGER PRIMARY KEY, region TEXT NOT NULL, kind TEXT NOT NULL,"
     " id TEXT NOT NULL, body TEXT NOT NULL);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
 
 static int
 fail(struct rows *r, struct err *err, const char *what)
@@ -43,11 +45,11 @@ fail(struct rows *r, struct err *err, const char *what)
 /* ---- opening ---- */
 
 static int
-get_version(struct rows *r, int *ret, struct err *err)
+get_int(struct rows *r, const char *sql, int *ret, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
 
-	if (sqlite3_prepare_v2(r->db, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK ||
+	if (sqlite3_prepare_v2(r->db, sql, -1, &s, NULL) != SQLITE_OK ||
 	    sqlite3_step(s) != SQLITE_ROW) {
 		fail(r, err, "the state's version");
 		sqlite3_finalize(s);
@@ -58,25 +60,42 @@ get_version(struct rows *r, int *ret, struct err *err)
 	return 0;
 }
 
+/* Made by this version, or empty. Rows of another one could be read wrongly, and what they stand for is real. */
+static int
+check_version(struct rows *r, struct err *err)
+{
+	int version = 0, tables = 0;
+
+	if (get_int(r, "PRAGMA user_version", &version, err) < 0 ||
+	    get_int(r, "SELECT count(*) FROM sqlite_schema", &tables, err) < 0)
+		return -1;
+	if (version == ROWS_VERSION || (version == 0 && tables == 0))
+		return 0;
+	if (version == 0)
+		err_set(err, ERR_INVALID, "the database belongs to another program");
+	else
+		err_set(err, ERR_INVALID,
+		    "the state is of another hearth-ec2 (schema %d; this program knows "
+		    "%d)",
+		    version, ROWS_VERSION);
+	return err_hint(err, "start the program that made it, or give this one a 'state' "
+			     "of its own");
+}
+
 /* Exclusive: one process at a time, and no shared memory file beside the database. */
 static int
 set_up(struct rows *r, struct err *err)
 {
-	int version = 0;
-
-	if (sqlite3_exec(r->db,
-		"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-		"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;",
-		NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(r->db, "PRAGMA locking_mode = EXCLUSIVE;", NULL, NULL, NULL) !=
+	    SQLITE_OK)
 		return fail(r, err, "open the state");
-	if (get_version(r, &version, err) < 0)
+	if (check_version(r, err) < 0)
 		return -1;
-	if (version > ROWS_VERSION)
-		return err_set(err, ERR_INVALID,
-		    "the state was written by a newer hearth-ec2 (version %d, this one "
-		    "knows %d)",
-		    version, ROWS_VERSION);
-	if (sqlite3_exec(r->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(r->db,
+		"PRAGMA journal_mode = WAL;"
+		"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;",
+		NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(r->db, schema, NULL, NULL, NULL) != SQLITE_OK)
 		return fail(r, err, "open the state");
 	return 0;
 }

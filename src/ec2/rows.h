@@ -17,8 +17,8 @@ struct object;
 struct rows;
 struct world;
 
-/* Opens or makes `path`, or keeps everything in memory for NULL. Blocks. ERR_CONFLICT: another process has it open; ERR_INVALID: of a
-   newer version. */
+/* Opens or makes `path`, or keeps everything in memory for NULL. Blocks. ERR_CONFLICT: another process has it open; ERR_INVALID: of
+   another version, or not ours. */
 int rows_open(const char *path, struct rows **ret, struct err *err) ERR_CHECK;
 void rows_close(struct rows *r);
 

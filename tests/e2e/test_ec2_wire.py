@@ -2,11 +2,13 @@
 """Goal: who may call hearth-ec2, and what comes back over the wire: signatures that are wrong in every way are refused, replies
 are framed as AWS's are, and nothing that somebody sends makes it fail, grow, answer 5xx or stop to answer others."""
 
+import contextlib
 import datetime
 import itertools
 import os
 import re
 import socket
+import sqlite3
 import urllib.parse
 import xml.etree.ElementTree as ET
 
@@ -404,6 +406,28 @@ def test_secrets_in_a_file_that_others_can_read(endpoints):
     e.start()
     assert "ec2.yaml: 'chmod 600'" in e.log_text(), "a key that everybody can read is not worth a word"
     assert hidden not in e.log_text()
+
+
+def test_a_state_of_another_version(endpoints):
+    """One line that says what to do, and the state is left as it is."""
+    e = endpoints().start()
+    e.ec2.create_key_pair(KeyName="kept", KeyType="ed25519")
+    e.stop()
+    database, logged = e.state / "ec2.db", len(e.log_text())
+    for sql, why in (("PRAGMA user_version = 2", "the state is of another hearth-ec2 (schema 2; this program knows 1)"),
+                     ("PRAGMA user_version = 0", "the database belongs to another program")):
+        with contextlib.closing(sqlite3.connect(database)) as db:
+            db.executescript(sql)
+        e.spawn()
+        wait_for(lambda: e.process.poll() is not None, 20)
+        said = e.log_text()[logged:]
+        assert e.process.returncode == 2 and len(said.splitlines()) == 1, said
+        assert f"{database}: {why}; start the program that made it, or give this one a 'state' of its own" in said, said
+        logged += len(said)
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        db.executescript("PRAGMA user_version = 1")
+    e.start()
+    assert [k["KeyName"] for k in e.ec2.describe_key_pairs()["KeyPairs"]] == ["kept"]
 
 
 def test_an_address_that_is_taken(endpoints):
