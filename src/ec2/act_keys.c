@@ -8,15 +8,20 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <string.h>
+#include <uv.h>
 
 #include "base/cleanup.h"
+#include "base/list.h"
 #include "base/xalloc.h"
 #include "ec2/describe.h"
+#include "ec2/dispatch.h"
 #include "ec2/families.h"
 #include "ec2/objects.h"
 #include "ec2/request.h"
 #include "ec2/resource.h"
 #include "ec2/tags.h"
+#include "ec2/world.h"
+#include "net/loop.h"
 #include "ssh/hostkey.h"
 #include "ssh/pubkey.h"
 #include "ssh/wire.h"
@@ -162,7 +167,7 @@ rsa_material(EVP_PKEY *key, struct buf *to)
 	BIO_free_all(bio);
 }
 
-/* Takes a tenth of a second, in which nobody else is served: so does AWS take its time for it. */
+/* Takes a tenth of a second and more, so it is called in a thread: touches nothing but what it is given. */
 static int
 make_rsa(const char *name, struct made *m, struct err *err)
 {
@@ -287,6 +292,81 @@ keep(struct request *q, const char *name, const char *type, struct made *m)
 }
 
 static void
+answer_made(struct request *q, const char *name, const char *type, int rc, struct made *m)
+{
+	if (rc < 0 || !m->fingerprint || !m->material.len)
+		request_fail(q, "InternalError", "The key could not be made");
+	else if (keypair_by_name(q->region, name)) /* another call was faster */
+		request_fail(q, "InvalidKeyPair.Duplicate", "The keypair already exists");
+	else
+		keep(q, name, type, m);
+}
+
+/* An RSA key that is being made in a thread of libuv's pool. */
+struct making {
+	struct list link; /* world.making */
+	uv_work_t work;
+	struct request *q; /* NULL: nobody waits any more */
+	char *name;	   /* owned, as what is made */
+	struct made made;
+	struct err err;
+	int rc;
+};
+
+static void
+make_there(uv_work_t *work)
+{
+	struct making *k = work->data;
+
+	k->rc = make_rsa(k->name, &k->made, &k->err);
+}
+
+static void
+made_there(uv_work_t *work, int status)
+{
+	struct making *k = work->data;
+	struct request *q = k->q;
+
+	list_remove(&k->link);
+	if (q) {
+		uint64_t before = q->world->seq;
+
+		answer_made(q, k->name, "rsa", status == 0 ? k->rc : -1, &k->made);
+		dispatch_made(q, before);
+		request_finish(q);
+	}
+	made_fini(&k->made);
+	free(k->name);
+	free(k);
+}
+
+static void
+begin_rsa(struct request *q, const char *name)
+{
+	struct making *k = xnew(struct making);
+
+	k->work.data = k;
+	k->q = q;
+	k->name = xstrdup(name);
+	list_push_back(&q->world->making, &k->link);
+	request_later(q);
+	if (uv_queue_work(loop_uv(q->world->loop), &k->work, make_there, made_there) != 0)
+		abort(); /* it fails for want of a function alone */
+}
+
+void
+keypairs_forget(struct world *w)
+{
+	struct making *k, *tmp;
+
+	list_for_each_safe (k, tmp, &w->making, link) {
+		list_remove(&k->link);
+		k->q = NULL;
+		(void)uv_cancel((uv_req_t *)&k->work); /* if it has not begun */
+	}
+}
+
+static void
 create_key_pair(struct request *q)
 {
 	static const char *const types[] = {"rsa", "ed25519", NULL};
@@ -301,11 +381,12 @@ create_key_pair(struct request *q)
 	request_check_tags(q, key_tags);
 	if (!request_ready(q))
 		return;
+	if (*type == 'r' && q->world->loop) {
+		begin_rsa(q, name);
+		return;
+	}
 	rc = *type == 'r' ? make_rsa(name, &m, &err) : make_ed25519(name, &m, &err);
-	if (rc < 0 || !m.fingerprint || !m.material.len)
-		request_fail(q, "InternalError", "The key could not be made");
-	else
-		keep(q, name, type, &m);
+	answer_made(q, name, type, rc, &m);
 	made_fini(&m);
 }
 

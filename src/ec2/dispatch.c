@@ -44,16 +44,23 @@ hide_new(struct request *q, uint64_t seq_before, int64_t for_ms)
 
 /* Only what makes something has a chance to be struck, so that a fault's count is of such calls. */
 void
+dispatch_made(struct request *q, uint64_t before)
+{
+	const struct fault *f;
+
+	if (q->world->seq > before && (f = strike(q, FAULT_INVISIBLE)))
+		hide_new(q, before, scenario_fault_ms(q->world, f));
+}
+
+void
 dispatch_run(struct request *q, bool *ret_lost)
 {
 	uint64_t before = q->world->seq;
-	const struct fault *f;
 
 	*ret_lost = false;
 	q->action->fn(q);
 	if (request_failed(q))
 		return;
-	if (q->world->seq > before && (f = strike(q, FAULT_INVISIBLE)))
-		hide_new(q, before, scenario_fault_ms(q->world, f));
+	dispatch_made(q, before);
 	*ret_lost = strike(q, FAULT_REPLY_LOST) != NULL;
 }

@@ -5,6 +5,7 @@
 /* An action with all that may come between it and its caller on AWS: throttling, and faults of the scenario. */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct request;
 
@@ -13,5 +14,8 @@ bool dispatch_admit(struct request *q);
 
 /* Does it. *ret_lost: it was done, but the reply is to be lost. */
 void dispatch_run(struct request *q, bool *ret_lost);
+
+/* For an action that is done later: `before` is the world's seq from before it was. */
+void dispatch_made(struct request *q, uint64_t before);
 
 #endif

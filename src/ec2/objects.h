@@ -54,6 +54,9 @@ struct keypair {
 extern const struct kind kind_keypair;
 struct keypair *keypair_by_name(struct region *r, const char *name);
 
+/* Keys that are being made in threads are answered to nobody: before the endpoint closes, and with it the requests. */
+void keypairs_forget(struct world *w);
+
 struct image {
 	struct object o;
 	char *name, *description;

@@ -18,6 +18,7 @@
 #include "ec2/endpoint.h"
 #include "ec2/instance.h"
 #include "ec2/local.h"
+#include "ec2/objects.h"
 #include "ec2/queue.h"
 #include "ec2/scenario.h"
 #include "ec2/world.h"
@@ -210,6 +211,8 @@ server_close(struct server *s)
 {
 	if (!s)
 		return;
+	if (s->world)
+		keypairs_forget(s->world);
 	endpoint_close(s->endpoint);
 	if (s->backend) {
 		if (s->world)

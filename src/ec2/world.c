@@ -234,6 +234,7 @@ world_open(const struct world_options *opt, struct world **ret, struct err *err)
 		abort(); /* never so once the kernel has booted */
 	list_init(&w->changed);
 	list_init(&w->removed);
+	list_init(&w->making);
 	if (rows_open(opt->path, &w->rows, err) < 0 || rows_load(w->rows, w, err) < 0) {
 		world_close(w);
 		return -1;

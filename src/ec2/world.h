@@ -164,6 +164,7 @@ struct world {
 	struct rows *rows;   /* owned */
 	struct map regions;
 	struct list changed, removed; /* since the last commit */
+	struct list making;	      /* keys, in threads: act_keys.c */
 	uint64_t seq;
 	uint64_t random; /* of scenario draws: repeatable */
 	uint64_t ids;	 /* of new ids: not */

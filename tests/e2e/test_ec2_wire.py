@@ -7,6 +7,7 @@ import datetime
 import itertools
 import os
 import re
+import select
 import socket
 import sqlite3
 import urllib.parse
@@ -367,6 +368,40 @@ def test_kept_alive_pipelined_and_expected(endpoint):
     chunked = (head + "Transfer-Encoding: chunked\r\n\r\n").encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     assert b"HTTP/1.1 200" in talk(chunked, 1)
     assert b" 200" in talk(two.replace(b"HTTP/1.1", b"HTTP/1.0"), 1)
+
+
+def sent(e, action, **params):
+    """A signed call on its way, whose answer nobody reads yet."""
+    body = urllib.parse.urlencode({"Action": action, "Version": "2016-11-15", **params}).encode()
+    s = socket.create_connection(("127.0.0.1", e.port), timeout=60)
+    fields = "".join(f"{k}: {v}\r\n" for k, v in e.sign(body).items() if k.lower() not in ("host", "content-length"))
+    s.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{e.port}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return s
+
+
+def status_of(s):
+    with s:
+        return int(s.recv(65536).split()[1])
+
+
+def test_rsa_keys_are_made_beside_other_calls(endpoints):
+    """They take a second and more; who asks for something else meanwhile is answered before. Of two of one name the second is told so,
+    and a stop in the middle is a stop."""
+    e = endpoints().start()
+    slow = [sent(e, "CreateKeyPair", KeyName=f"k{n // 2}") for n in range(8)]
+    assert status_of(sent(e, "DescribeRegions")) == 200
+    waiting = [s for s in slow if not select.select([s], [], [], 0)[0]]
+    assert waiting, "eight keys were made before one list of regions was answered"
+    assert sorted(status_of(s) for s in slow) == [200] * 4 + [400] * 4
+    assert len(e.ec2.describe_key_pairs()["KeyPairs"]) == 4
+
+    left = [sent(e, "CreateKeyPair", KeyName=f"more-{n}") for n in range(8)]
+    assert status_of(sent(e, "DescribeRegions")) == 200
+    assert e.stop() == 0
+    for s in left:
+        s.close()
+    e.start()
+    assert len(e.ec2.describe_key_pairs()["KeyPairs"]) >= 4
 
 
 # --- the program
