@@ -4,9 +4,8 @@
 
     bench.py [SECTION...] [--check] [--write] [--json FILE]
 
-Sections: start, claims, refill, syscalls, burst, fleet (fake machines); machines, hundred, ready, idle, ways, peers (real ones, as root).
---check exits with 1 where a bound is not met; --write puts the tables into docs/bench.md and README.md. Samples that
-are compared take turns, and the first of each is thrown away."""
+--check exits with 1 where a bound is not met; --write puts the tables of the sections that were measured into docs/bench.md and
+what has a bound into README.md. Samples that are compared take turns, and the first of each is thrown away."""
 
 import argparse
 import json
@@ -16,26 +15,28 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import claims
 import ec2_pools
 import machines
+import pages
 import peers
 from measure import TOP, Results, build_dir
 
-SECTIONS = {
-    "start": ("The program `hearth`", claims.start_up, False),
-    "claims": ("Claims, durable, on fake machines", claims.steady, False),
-    "refill": ("Claims while the pool refills", claims.refilling, False),
-    "syscalls": ("What hearthd does for one claim", claims.one_claim, False),
-    "burst": ("EC2: a burst of 1,000 machines", ec2_pools.burst, False),
-    "fleet": ("EC2: ten thousand machines", ec2_pools.fleets, False),
-    "machines": ("Real machines: to the end of `ssh ... true`", machines.logins, True),
-    "hundred": ("A hundred machines", machines.hundred, True),
-    "ready": ("Readiness", machines.readiness, True),
-    "idle": ("An idle machine", machines.idle, True),
-    "ways": ("EC2: the ways to a machine, at the true speed of the scenario `aws`", ec2_pools.ways, True),
-    "peers": ("Others on this host, cold, to the end of `ssh true`", peers.all_of_them, True),
+SECTIONS = {  # name: title, function, root, about how many seconds on two quiet cores
+    "start": ("The program `hearth`", claims.start_up, False, 5),
+    "claims": ("Claims, durable, on fake machines", claims.steady, False, 25),
+    "refill": ("Claims while the pool refills", claims.refilling, False, 12),
+    "syscalls": ("What hearthd does for one claim", claims.one_claim, False, 2),
+    "burst": ("EC2: a burst of 1,000 machines", ec2_pools.burst, False, 35),
+    "fleet": ("EC2: ten thousand machines", ec2_pools.fleets, False, 100),
+    "machines": ("Real machines: to the end of `ssh ... true`", machines.logins, True, 35),
+    "hundred": ("A hundred machines", machines.hundred, True, 15),
+    "ready": ("Readiness", machines.readiness, True, 12),
+    "idle": ("An idle machine", machines.idle, True, 45),
+    "ways": ("EC2: the ways to a machine, at the true speed of the scenario `aws`", ec2_pools.ways, True, 200),
+    "peers": ("Others on this host, cold, to the end of `ssh true`", peers.all_of_them, True, 20),
 }
 
 
@@ -73,79 +74,66 @@ def commit():
     return out.stdout.strip() or "not a git tree"
 
 
-def table(rows):
-    lines = ["| what | measured | bound | |", "|---|---|---|---|"]
-    for r in rows:
-        mark = {True: "met", False: "**not met**", None: ""}[r["met"]]
-        lines.append(f"| {r['what']} | {r['measured']} | {r['bound']} | {mark} |")
-    return "\n".join(lines)
-
-
-def between(path, text):
-    """Replaces what stands between the markers in a page."""
-    page = path.read_text()
-    begin, end = "<!-- results of make bench -->\n", "<!-- end of results -->"
-    if begin not in page or end not in page:
-        raise SystemExit(f"{path}: there is no place for results, a line {begin.strip()} and one {end}")
-    head, rest = page.split(begin, 1)
-    path.write_text(head + begin + text + "\n" + end + rest.split(end, 1)[1])
-
-
-def for_readme(title, rows):
-    """What has a bound; of EC2 the first of the burst alone."""
-    bounded = [r for r in rows if r["bound"]]
-    return bounded if not title.startswith("EC2: ") else bounded[:1] if "burst" in title else []
-
-
-def write(done, skipped, when, noise):
-    text = f"Measured {when} at commit {commit()} by `sudo make bench`, on {host()}; {noise}.\n"
-    for title, rows in done:
-        text += f"\n### {title}\n\n{table(rows)}\n"
-    if skipped:
-        text += "\nSkipped: " + "; ".join(f"{s['what']} ({s['why']})" for s in skipped) + ".\n"
-    between(TOP / "docs" / "bench.md", text)
-    bounded = [r for title, rows in done for r in for_readme(title, rows)]
-    between(TOP / "README.md", f"{when}, {host()}:\n\n{table(bounded)}")
+def write(done, when, noise):
+    """Puts the sections that were measured into the pages; the others stay as they are."""
+    how = f"Measured {when} at commit {commit()} on {host()}; {noise}."
+    texts = {title: pages.section(rows, skipped, how) for title, rows, skipped in done if rows}
+    results, readme = TOP / "docs" / "bench.md", TOP / "README.md"
+    results.write_text(pages.merge(results.read_text(), texts, [title for title, *_ in SECTIONS.values()]))
+    readme.write_text(pages.readme(readme.read_text(), results.read_text()))
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("section", nargs="*", help="; ".join(SECTIONS))
-    p.add_argument("--check", action="store_true")
-    p.add_argument("--write", action="store_true")
-    p.add_argument("--json", metavar="FILE")
+    each = [f"  {name:10}{s:4} s  {title}{', as root' if root else ''}" for name, (title, _, root, s) in SECTIONS.items()]
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["sections, and about how long each takes on two quiet cores:", *each,
+                          f"  all of them: {sum(s for *_, s in SECTIONS.values()) / 60:.0f} minutes"]))
+    p.add_argument("section", nargs="*", metavar="SECTION", help="all, where none is named")
+    p.add_argument("--check", action="store_true", help="exit with 1 where a bound is not met")
+    p.add_argument("--write", action="store_true", help="put the tables into docs/bench.md and README.md")
+    p.add_argument("--json", metavar="FILE", help="write all results there")
     args = p.parse_args()
     for s in args.section:
         if s not in SECTIONS:
             p.error(f"there is no section '{s}'; there are {', '.join(SECTIONS)}")
-    results, done, began = Results(), [], time.monotonic()
+    results, done, failed, began = Results(), [], [], time.monotonic()
     when = time.strftime("%Y-%m-%d %H:%M", time.gmtime()) + " UTC"
     noise = busy()
     print(f"{host()}; {noise}\nbuild: {build_dir()}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))  # so that everything is cleaned up
     for name in args.section or SECTIONS:
-        title, run, root = SECTIONS[name]
+        title, run, root, _ = SECTIONS[name]
         print(f"\n{title}", flush=True)
         if root and os.geteuid() != 0:
             results.skip(title, "real machines need root")
             continue
-        first = len(results.rows)
-        run(results)
-        done.append((title, results.rows[first:]))
+        first, left_out, start = len(results.rows), len(results.skipped), time.monotonic()
+        try:
+            run(results)
+        except Exception:  # the others are measured, and what they cost is not lost
+            failed.append(title)
+            traceback.print_exc()
+            del results.rows[first:]
+            continue
+        done.append((title, results.rows[first:], results.skipped[left_out:]))
+        print(f"  ({time.monotonic() - start:.0f} s)", flush=True)
     missed = [r for r in results.rows if r["met"] is False]
     bounds = [r for r in results.rows if r["met"] is not None]
     print(f"\n{len(bounds) - len(missed)} of {len(bounds)} bounds met, {len(results.skipped)} skipped, "
           f"in {time.monotonic() - began:.0f} s")
     for r in missed:
         print(f"  NOT MET: {r['what']}: {r['measured']}   [{r['bound']}]")
+    for title in failed:
+        print(f"  FAILED, and left out: {title}")
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps({
-            "when": when, "host": host(), "noise": noise, "commit": commit(), "sections": done,
+            "when": when, "host": host(), "noise": noise, "commit": commit(), "sections": [d[:2] for d in done],
             "skipped": results.skipped}, indent=1))
     if args.write:
-        write(done, results.skipped, when, noise)
-    return 1 if args.check and missed else 0
+        write(done, when, noise)
+    return 1 if failed or (args.check and missed) else 0
 
 
 if __name__ == "__main__":

@@ -55,7 +55,11 @@ def timed(argv, env=None, may_fail=False):
     """Milliseconds from start to end of a command, and its stdout."""
     began = time.perf_counter()
     p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-    out, err = p.communicate(timeout=120)
+    try:
+        out, err = p.communicate(timeout=120)
+    finally:
+        p.kill()  # one that does not end
+        p.wait()
     took = (time.perf_counter() - began) * 1e3
     if p.returncode != 0 and not may_fail:
         raise RuntimeError(f"{argv}: exit {p.returncode}: {err.decode(errors='replace').strip()}")
