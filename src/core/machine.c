@@ -10,7 +10,6 @@
 #include "ssh/ca.h"
 #include "ssh/hostkey.h"
 
-#define READY_TIMEOUT_MS (5 * 60 * 1000)
 #define GONE_TIMEOUT_MS (60 * 1000)
 #define END_RETRY_MAX_MS (60 * 1000)
 #define SEEN_WITHIN_MS 1000
@@ -305,7 +304,11 @@ ready_overdue(void *arg)
 	struct cmachine *m = arg;
 	struct err err;
 
-	err_set(&err, ERR_UNAVAILABLE, "no ssh within %d s", READY_TIMEOUT_MS / 1000);
+	err_set(&err, ERR_UNAVAILABLE,
+	    "no ssh within %lld s; see the machine's console output, and whether this "
+	    "host "
+	    "may reach its port 22",
+	    (long long)(m->pool->p.ready_timeout_ms / 1000));
 	if (m->run && plan_step_running(m->run, machine_ready_step(m->run)))
 		plan_step_failed(m->run, machine_ready_step(m->run), &err);
 }
@@ -318,8 +321,8 @@ machine_ready_start(struct plan_run *run, int i)
 	if (m->seen_ready)
 		plan_step_done(run, i, NULL, 0);
 	else
-		timer_set(
-		    run->core->clock, &m->timer, READY_TIMEOUT_MS, ready_overdue, m);
+		timer_set(run->core->clock, &m->timer, m->pool->p.ready_timeout_ms,
+		    ready_overdue, m);
 }
 
 static void setup_start(struct plan_run *run, int i);

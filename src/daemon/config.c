@@ -219,6 +219,7 @@ static const struct field pool_fields[] = {
 	{ "max_usd_per_day", field_usd,      AT(pool, max_usd_per_day) },
 	{ "setup",           field_setup,    0 },
 	{ "setup_timeout",   field_duration, AT(pool, setup_timeout_ms), 1000, DAY_MS },
+	{ "ready_timeout",   field_duration, AT(pool, ready_timeout_ms), 1000, DAY_MS },
 	{ NULL },
 };
 /* clang-format on */
@@ -349,6 +350,7 @@ read_pool(const struct place *at, const struct tree *t, struct config *c, struct
 	p->max = 20;
 	p->max_age_ms = DAY_MS;
 	p->setup_timeout_ms = 10 * 60 * 1000;
+	p->ready_timeout_ms = 5 * 60 * 1000;
 	memcpy(fields, pool_fields, sizeof(pool_fields));
 	if (ec2)
 		config_ec2_pool_fields(fields, n - 1, FIELDS_MAX);

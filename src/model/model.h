@@ -192,6 +192,8 @@ struct pool {
 	char *setup[POOL_SETUP_MAX];
 	int n_setup;
 	int64_t setup_timeout_ms;
+	int64_t
+	    ready_timeout_ms; /* from its launch or start to the first sight of it as ready */
 };
 
 void machine_fini(struct machine *m);

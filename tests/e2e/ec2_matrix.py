@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cell of the fault matrix: a hearthd of its own on a hearth-ec2 of its own, between them a gate that lets hearthd die at a chosen
-call, a short life of a pool, and an independent look at what is left."""
+call, a short life of a pool, and an independent look at what is left. Steps that are no call of EC2's but a command over ssh are
+struck by what the journal says of them: those need machines that one can log in to, ec2_matrix_local.py."""
 
 import contextlib
 import http.client
@@ -20,6 +21,26 @@ from patience import PATIENCE
 QUIET_SECONDS = 90  # a stuck launch is sought for 10 s after a crash, an end is asked for again after 5
 LOST = (OSError, http.client.HTTPException)
 OVER = ("terminated", "shutting-down")
+INTERRUPTED = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
+
+
+class Plan:
+    """What a pool is told to do: its spares, and further settings as YAML text."""
+
+    def __init__(self, running=1, tier="stopped", settings=""):
+        self.running, self.tier, self.settings = running, tier, settings
+
+    @property
+    def pool(self):
+        return f"running: {self.running}" + (f", {self.tier}: 1" if self.tier else "") + self.settings
+
+
+class Step:
+    """Where hearthd is struck: at the first call of `action` after one of `behind` was answered; or, with `journal`, at the first step of
+    that name in the journal, whose subject has had one of the name `behind`. Neither: at a claim."""
+
+    def __init__(self, action=None, behind=None, plan=None, journal=None):
+        self.action, self.behind, self.plan, self.journal = action, behind, plan or Plan(), journal
 
 
 class Gate:
@@ -131,41 +152,49 @@ class Wrong(AssertionError):
 
 
 class Cell:
-    """`step`: (action, behind) of the gate, or None for the claim; `crash`: none, before, in, after; `faults`: lines of a scenario."""
+    """`crash`: none, before, in, after; `faults`: lines of a scenario."""
 
     interfaces_end = True  # with their instances
+    public_key = PUBLIC_KEY
+    quiet_seconds = QUIET_SECONDS
+    readiness = "running"
+    delays = "{launch: 250ms, stop: 150ms, start: 150ms, hibernate: 150ms, resume: 150ms, terminate: 150ms, spot_notice: 100ms}"
 
-    def __init__(self, name, step, crash, faults, rng, pool=""):
+    def __init__(self, name, step, crash, faults, rng):
         self.name, self.step, self.crash = name, step, crash
         self.moment = rng.uniform(0, 0.03)
         self.dead, self.revived = threading.Event(), crash == "none"
         self.seen = {}  # reservation → machine, as hearthd has said
         self.unowned = {}
         lines = "".join(f"  - {{{f}}}\n" for f in faults)
-        delays = "delays: {launch: 250ms, stop: 150ms, start: 150ms, terminate: 150ms}\n"
-        scenario = f"base: instant\nseed: {rng.randrange(1000000)}\n{delays}" + (f"faults:\n{lines}" if lines else "")
-        self.endpoint = Endpoint(scenario=scenario, settings={"log_level": "debug"})
+        scenario = f"base: instant\nseed: {rng.randrange(1000000)}\ndelays: {self.delays}\n" + (f"faults:\n{lines}" if lines else "")
+        self.faults = faults
+        self.endpoint = self.make_endpoint(scenario)
         self.gate = self.daemon = None
-        self.pool = pool
+        self.plan = step.plan
+        self.claims = not step.action and not step.journal
+        self.cancelled = set()
 
     # --- the parts
 
+    def make_endpoint(self, scenario):
+        return Endpoint(scenario=scenario, settings={"log_level": "debug"})
+
     def open(self):
         self.endpoint.start(seconds=60)
-        action, behind = self.step or (None, None)
-        self.gate = Gate(self.endpoint.proxy.port if self.endpoint.proxy else self.endpoint.port, action, behind,
-                         self.crash if self.step else "none", self.moment, self.kill)
-        pool = self.pool
+        self.gate = Gate(self.endpoint.proxy.port if self.endpoint.proxy else self.endpoint.port, self.step.action,
+                         self.step.behind, self.crash if self.step.action else "none", self.moment, self.kill)
+        pool = self.plan.pool
         if "interfaces" in pool:
             subnet = self.endpoint.client(attempts=8).describe_subnets()["Subnets"][0]["SubnetId"]
             pool += f", subnets: {subnet}"
         env = {k: v for k, v in client_environment(self.endpoint.dir).items() if k.startswith("AWS_")}
         self.daemon = Daemon(
             providers={"aws": f'{{kind: ec2, region: us-east-1, endpoint: "{self.gate.url}", speed: 0}}'},
-            pools={"default": f"{{provider: aws, image: {self.image()}, readiness: running, running: 1, stopped: 1, max: 8, "
-                              f"instance_types: [t3.medium, m6i.large]{pool}}}"},
+            pools={"default": f"{{provider: aws, image: {self.image()}, readiness: {self.readiness}, max: 8, "
+                              f"instance_types: [t3.medium, m6i.large], {pool}}}"},
             env={**env, **self.environment(), "HOME": str(self.endpoint.dir)})
-        if self.step is None and self.crash == "in":
+        if self.claims and self.crash == "in":
             self.daemon.program = str(build_dir() / "src/daemon/hearthd-test")
             self.daemon.env["HEARTH_TESTPOINT"] = "claimed"
         self.daemon.spawn()
@@ -219,9 +248,9 @@ class Cell:
                 raise Wrong(f"{method} {path}: {last}")
             time.sleep(0.05)
 
-    def wait(self, what, seconds=QUIET_SECONDS):
+    def wait(self, what, seconds=None):
         """Until what() is empty; it says what is missing else."""
-        end = time.monotonic() + seconds * PATIENCE
+        end = time.monotonic() + (seconds or self.quiet_seconds) * PATIENCE
         while True:
             missing = what()
             if not missing:
@@ -233,8 +262,8 @@ class Cell:
     # --- a life
 
     def reserve(self, name):
-        body = {"public_keys": [PUBLIC_KEY], "name": name, "request_id": f"request-{name}"}
-        if self.step is None and self.crash == "before" and not self.dead.is_set():
+        body = {"public_keys": [self.public_key], "name": name, "request_id": f"request-{name}"}
+        if self.claims and self.crash == "before" and not self.dead.is_set():
             with contextlib.suppress(*LOST), Client(self.daemon.socket) as c:
                 c.connection.request("POST", "/v1/reservations", json.dumps(body))
                 self.kill()
@@ -242,7 +271,7 @@ class Cell:
         if r.status not in (200, 201, 202):
             raise Wrong(f"reserve {name}: {r}")
         self.note(r.json)
-        if self.step is None and self.crash == "after" and not self.dead.is_set():
+        if self.claims and self.crash == "after" and not self.dead.is_set():
             time.sleep(self.moment)
             self.kill()
         return r.json["id"]
@@ -274,16 +303,25 @@ class Cell:
 
     def filled(self):
         p = self.ask("GET", "/v1/pools/default").json
-        at_rest = self.ledger("SELECT count(*) FROM machines WHERE state = 'stopped'")[0][0]
+        at_rest = self.ledger(f"SELECT count(*) FROM machines WHERE state = '{self.plan.tier}'")[0][0]
         steps = self.ledger("SELECT subject, name FROM steps WHERE state = 'open'")
-        full = p["ready"] == 1 and at_rest == 1 and p["launching"] == 0 and not steps
-        return "" if full else f"the pool does not fill: {p}, stopped {at_rest}, {steps}"
+        full = p["ready"] == self.plan.running and at_rest == bool(self.plan.tier) and p["launching"] == 0 and not steps
+        return "" if full else f"the pool does not fill: {p}, {self.plan.tier} {at_rest}, {steps}"
+
+    def struck(self):
+        """An interruption is not to strike what somebody has been given by then: that ends a reservation rightly."""
+        if not any("spot_interrupted" in f for f in self.faults):
+            return ""
+        codes = [i.get("StateReason", {}).get("Code") for i in self.instances()]
+        return "" if any(c in INTERRUPTED for c in codes) else f"nothing was interrupted: {codes}"
 
     def live(self):
         """Spares; one taken warm, one started or launched; the first one ends; spares again."""
-        self.cancelled = set()
-        self.wait(self.filled)
+        self.wait(lambda: self.struck() or self.filled())
         first = self.reserve("first")
+        if not self.plan.running:  # else the second one takes over what the first has too many
+            self.active(first)
+            self.wait(self.filled)
         second = self.reserve("second")
         self.active(first, second)
         self.cancelled.add(first)
@@ -306,19 +344,26 @@ class Cell:
         pages = self.endpoint.client(attempts=8).get_paginator("describe_instances").paginate()
         return [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
 
+    def requests_left(self, c, alive):
+        """Spot requests that are open, or whose instance is gone; and instances whose request is cancelled would be no difference."""
+        return [r["SpotInstanceRequestId"] for r in c.describe_spot_instance_requests()["SpotInstanceRequests"]
+                if r["State"] in ("open", "active", "disabled") and r.get("InstanceId") not in alive]
+
     def differences(self):
         """Between ledger and endpoint, by boto3 and sqlite, in words; empty: none."""
         c = self.endpoint.client(attempts=8)
         owned = {ref: (token, state) for token, ref, state in self.ledger(
             "SELECT id, provider_ref, state FROM machines WHERE state NOT IN ('terminated', 'failed')")}
         alive = {i["InstanceId"]: (token_of(i), i["State"]["Name"]) for i in self.instances() if i["State"]["Name"] not in OVER}
-        shown = {"ready": "running", "claimed": "running", "stopped": "stopped"}
+        shown = {"ready": "running", "claimed": "running", "stopped": "stopped", "hibernated": "stopped"}
         expected = {ref: (token, shown.get(state, state)) for ref, (token, state) in owned.items()}
         volumes = [v["VolumeId"] for v in c.describe_volumes()["Volumes"] if not {a["InstanceId"] for a in v["Attachments"]} & set(alive)]
         interfaces = [n["NetworkInterfaceId"] for n in c.describe_network_interfaces()["NetworkInterfaces"]
                       if self.interfaces_end and n.get("Attachment", {}).get("InstanceId") not in alive]
         said = f"ledger {expected}, endpoint {alive}" if expected != alive else ""
-        return said + (f" volumes {volumes}" if volumes else "") + (f" interfaces {interfaces}" if interfaces else "")
+        requests = self.requests_left(c, alive) if "spot" in self.plan.settings else []
+        found = {"volumes": volumes, "interfaces": interfaces, "spot requests": requests}
+        return said + "".join(f" {kind} {ids}" for kind, ids in found.items() if ids)
 
     def audit(self):
         r = self.ask("GET", "/v1/audit")
@@ -339,6 +384,12 @@ class Cell:
             raise Wrong("a reservation has changed since")
         if "RequestLimitExceeded" in self.daemon.log_text():
             raise Wrong("throttling has reached the log")
+        stops = [body for _, action, body, status, _ in self.gate.calls if action == "StopInstances" and status == 200]
+        if self.plan.tier == "hibernated" and any("Hibernate=true" not in body for body in stops):
+            raise Wrong(f"stopped, and its memory lost: {stops}")
+        launched = self.ledger("SELECT count(*) FROM machines")[0][0]
+        if "hedge" in self.plan.settings and launched < 4:
+            raise Wrong(f"two misses, and {launched} launches")
 
     # --- what nobody owned, for how long
 

@@ -38,6 +38,7 @@ static const struct pool default_pool = {
     .max = 4,
     .max_age_ms = 24 * 3600 * 1000,
     .setup_timeout_ms = 60000,
+    .ready_timeout_ms = 300000,
 };
 
 void

@@ -204,7 +204,7 @@ reads_every_other_setting(void **state)
 		       "  a: {provider: f, image: any.thing-1, running: 0, stopped: 0, "
 		       "hibernated: 0, max: 0, memory: 512M,\n"
 		       "      cpus: 0.25, pids: 512, nesting: true, usd_per_hour: 0.2, "
-		       "setup_timeout: 90s}\n");
+		       "setup_timeout: 90s, ready_timeout: 20s}\n");
 	const struct fake_options *f = &c->providers[0].fake;
 
 	assert_string_equal(c->state, "/s");
@@ -224,6 +224,7 @@ reads_every_other_setting(void **state)
 	assert_true(c->pools[0].nesting);
 	assert_int_equal(c->pools[0].pids_max, 512);
 	assert_int_equal(c->pools[0].setup_timeout_ms, 90000);
+	assert_int_equal(c->pools[0].ready_timeout_ms, 20000);
 	config_free(c);
 }
 
