@@ -2,9 +2,11 @@
 #include "api/encode.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/put.h"
+#include "model/reservation_disk.h"
 
 static const char *
 id_or_null(const struct id *id)
@@ -27,6 +29,26 @@ encode_strings(struct buf *b, const char *key, const char *const *s, int n)
 	put_open(b, key, '[');
 	for (int i = 0; i < n; i++)
 		put_str(b, NULL, s[i]);
+	put_close(b, ']');
+}
+
+static void
+encode_disks(struct buf *b, const char *lines)
+{
+	struct reservation_disk d;
+	char path[DISK_NAME_MAX + 8];
+
+	put_open(b, "disks", '[');
+	while (reservation_disk_next(&lines, &d)) {
+		(void)snprintf(path, sizeof(path), "/disk/%s", d.name);
+		put_open(b, NULL, '{');
+		put_str(b, "name", d.name);
+		put_str(b, "id", id_or_null(&d.disk));
+		put_str(b, "state", attach_state_name(d.state));
+		put_str(b, "path", path);
+		put_str(b, "error", d.error[0] ? d.error : NULL);
+		put_close(b, '}');
+	}
 	put_close(b, ']');
 }
 
@@ -53,8 +75,7 @@ encode_reservation(struct buf *b, const struct reservation_view *v)
 	put_str(b, "login", v->login);
 	encode_strings(b, "certificates", v->certificates, v->n_certificates);
 	put_str(b, "known_hosts", v->known_hosts);
-	put_open(b, "disks", '[');
-	put_close(b, ']');
+	encode_disks(b, r->disks);
 	positive_or_null(b, "queue_position", v->queue_position);
 	put_time(b, "eta", v->eta_at);
 	put_num(b, "cost_usd", v->cost_usd);
@@ -81,7 +102,7 @@ encode_disk(struct buf *b, const struct disk_view *v)
 	if (snapshot) {
 		put_str(b, "disk", id_or_null(&d->source));
 	} else {
-		put_str(b, "attached_to", NULL);
+		put_str(b, "attached_to", id_or_null(&d->holder));
 		put_str(b, "from_snapshot", id_or_null(&d->source));
 		put_open(b, "snapshots", '[');
 		for (int i = 0; i < v->n_snapshots; i++)
@@ -169,7 +190,7 @@ encode_trace_step(struct buf *b, const struct trace_step *t)
 	const struct step *s = t->step;
 
 	put_open(b, NULL, '{');
-	put_str(b, "name", s->name);
+	put_str(b, "name", t->name);
 	put_time(b, "started_at", s->started_at);
 	put_time(b, "ended_at", s->ended_at);
 	encode_strings(b, "waits_for", t->waits_for, t->n_waits);
@@ -211,9 +232,9 @@ encode_why(struct buf *b, const struct trace *t)
 	put_open(b, "critical_path", '[');
 	for (int i = 0; i < t->n; i++)
 		if (t->steps[i].critical)
-			put_str(b, NULL, t->steps[i].step->name);
+			put_str(b, NULL, t->steps[i].name);
 	put_close(b, ']');
-	put_str(b, "slowest_step", slowest ? t->steps[t->slowest].step->name : NULL);
+	put_str(b, "slowest_step", slowest ? t->steps[t->slowest].name : NULL);
 	put_num(b, "cost_usd", t->cost_usd);
 	put_close(b, '}');
 }

@@ -141,16 +141,16 @@ read_hours(const struct field *f, const json_t *v, void *to, struct err *err)
 	return 0;
 }
 
-int
-duration_parse(const char *s, int64_t *ret_ms, struct err *err)
+struct unit {
+	const char *name;
+	double factor;
+};
+
+/* A number, which may have decimals, and one of the units; up to 1e15 of what they are counted in. */
+static bool
+with_unit(const char *s, const struct unit *units, size_t n_units, int64_t *ret)
 {
-	static const struct {
-		const char *name;
-		double ms;
-	} units[] = {
-	    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-	size_t digits = strspn(s, "0123456789."),
-	       n_units = sizeof(units) / sizeof(units[0]);
+	size_t digits = strspn(s, "0123456789.");
 	char *end = NULL;
 	double v;
 
@@ -158,18 +158,42 @@ duration_parse(const char *s, int64_t *ret_ms, struct err *err)
 	v = digits > 0 && digits <= 18 && isdigit((unsigned char)s[0]) ? strtod(s, &end)
 								       : -1;
 	if (v < 0 || end != s + digits)
-		n_units = 0;
+		return false;
 	for (size_t i = 0; i < n_units; i++) {
 		if (strcmp(end, units[i].name) != 0)
 			continue;
-		v *= units[i].ms;
+		v *= units[i].factor;
 		if (v > 1e15)
-			break;
-		*ret_ms = (int64_t)(v + 0.5);
-		return 0;
+			return false;
+		*ret = (int64_t)(v + 0.5);
+		return true;
 	}
+	return false;
+}
+
+int
+duration_parse(const char *s, int64_t *ret_ms, struct err *err)
+{
+	static const struct unit units[] = {
+	    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+
+	if (with_unit(s, units, sizeof(units) / sizeof(units[0]), ret_ms))
+		return 0;
 	return err_set(err, ERR_INVALID,
 	    "expected a duration like '90s', '30m' or '2h', not '%.40s'", s);
+}
+
+int
+size_parse(const char *s, int64_t *ret_bytes, struct err *err)
+{
+	static const struct unit units[] = {
+	    {"", 1}, {"K", 0x1p10}, {"M", 0x1p20}, {"G", 0x1p30}, {"T", 0x1p40}};
+
+	if (with_unit(s, units, sizeof(units) / sizeof(units[0]), ret_bytes) &&
+	    *ret_bytes > 0)
+		return 0;
+	return err_set(
+	    err, ERR_INVALID, "expected a size like '512M' or '20G', not '%.40s'", s);
 }
 
 int

@@ -51,6 +51,9 @@ int fields_read(const struct json_t *body, const struct field *fields, int n, vo
 /* "50ms", "30s", "30m", "2h", "7d": a number, which may have decimals, and a unit. */
 int duration_parse(const char *s, int64_t *ret_ms, struct err *err) ERR_CHECK;
 
+/* "512M", "20G", a number of bytes: a number above 0, which may have decimals, and a unit or none. */
+int size_parse(const char *s, int64_t *ret_bytes, struct err *err) ERR_CHECK;
+
 /* Digits only, up to max. For what a query says. */
 int number_parse(const char *s, int64_t max, int64_t *ret_n, struct err *err) ERR_CHECK;
 

@@ -77,6 +77,11 @@ handle_reserve(struct call *call)
 	    .count = r.count >= 0 ? (int)r.count : 1,
 	    .no_wait = r.no_wait,
 	    .no_warm = r.no_warm,
+	    .disks = r.disk,
+	    .n_disks = r.n_disks,
+	    .wait_disk = r.wait_disk,
+	    .require_disk = r.require_disk,
+	    .snapshot_disks = r.snapshot_disks,
 	};
 	core_reserve(call->api->core, &call->caller, &req, on_reserved, call);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/core.h"
+#include "model/reservation_disk.h"
 #include "ssh/pubkey.h"
 
 struct json_t;
@@ -27,10 +28,12 @@ struct reserve_body {
 	int64_t hold_ms, idle_ms;
 	int64_t count; /* -1: not given */
 	const struct json_t *public_keys, *disks;
-	bool no_wait, no_warm, require_disk, wait_disk;
+	struct reserve_disk disk[RESERVATION_DISKS_MAX];
+	int n_disks;
+	bool no_wait, no_warm, require_disk, wait_disk, snapshot_disks;
 };
 
-/* Fills *r, and *keys with what `public_keys` holds: one at least, or none and r->github is set. What hearth cannot do yet is refused. */
+/* Fills *r, and *keys with what `public_keys` holds: one at least, or none and r->github is set. */
 int reserve_body_read(const struct json_t *body, struct reserve_body *r,
     struct keys *keys, struct err *err) ERR_CHECK;
 

@@ -26,6 +26,28 @@ print_expiry(const json_t *r)
 	view_line("  expires  in %s", left.data);
 }
 
+/* Where each disk stands, as the login message has it. */
+static void
+print_disks(const json_t *r)
+{
+	size_t i;
+	json_t *d;
+
+	json_array_foreach (json_object_get(r, "disks"), i, d) {
+		const char *name = view_str(d, "name"), *path = view_str(d, "path");
+		const char *state = view_str(d, "state"), *error = view_str(d, "error");
+
+		if (strcmp(state, "failed") == 0)
+			view_line("  disk     %s failed: %s; %s ends with the machine",
+			    name, error, path);
+		else if (strcmp(state, "attached") == 0)
+			view_line("  disk     %s at %s%s%s", name, path,
+			    error[0] ? ", read-only: " : "", error);
+		else
+			view_line("  disk     %s is on its way to %s", name, path);
+	}
+}
+
 static void
 print_one(const json_t *r, bool wired)
 {
@@ -45,6 +67,7 @@ print_one(const json_t *r, bool wired)
 	print_expiry(r);
 	if (notice[0])
 		view_line("  notice   %s", notice);
+	print_disks(r);
 	view_line("  log in   %s%s%s", wired ? "ssh " : "hearth ssh ", name,
 	    wired ? ".hearth" : "");
 	if (!wired)

@@ -25,8 +25,10 @@ const char reserve_help[] =
     "  --key FILE.pub      for this public key; else one of ~/.ssh, else one is made\n"
     "  --github USER       for the public keys of this user of GitHub\n"
     "  --disk NAME[:SIZE]  with this disk, made if SIZE is given; may be repeated\n"
-    "  --wait-disk         wait until the disks are attached, too\n"
-    "  --require-disk      fail if a disk cannot be attached\n"
+    "  --wait-disk         wait until the disks are attached, also for one that another\n"
+    "                      reservation has\n"
+    "  --require-disk      wait for the disks, and fail if one cannot be attached\n"
+    "  --snapshot-disks    take a snapshot of each disk when it is released\n"
     "  --count N           take N machines, or none\n"
     "  --idle DURATION     end it after so long without an ssh session, as in 30m\n"
     "  --request-id ID     asking again with the same ID gives the same reservation\n"
@@ -113,7 +115,8 @@ request_body(const struct reserve *r, json_t *body, struct err *err)
 		const char *key;
 		bool value;
 	} flags[] = {{"no_wait", r->no_wait}, {"no_warm", r->no_warm},
-	    {"require_disk", r->require_disk}};
+	    {"require_disk", r->require_disk}, {"wait_disk", r->wait_disk},
+	    {"snapshot_disks", r->snapshot_disks}};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (texts[i].value && api_set_str(body, texts[i].key, texts[i].value,
@@ -246,7 +249,7 @@ finish(struct cli *cli, struct reserve *r, struct err *err)
 		bool was_ended = in_state(now, "ended");
 		int ret = was_ended ? 0 : reserve_wait_active(cli, &now, err);
 
-		if (ret == 0 && r->wait_disk)
+		if (ret == 0 && (r->wait_disk || r->require_disk))
 			ret = wait_disks(cli, &now, err);
 		if (ret == 0 && interrupt_signal())
 			ret = err_set(err, ERR_CANCELLED, "interrupted");

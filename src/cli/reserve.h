@@ -28,6 +28,7 @@ struct reserve {
 	struct strings disks;
 	bool wait_disk;
 	bool require_disk;
+	bool snapshot_disks;
 	bool no_wait;
 	bool no_warm;
 	bool trace;
@@ -50,6 +51,7 @@ struct reserve {
 	{"disk", OPT_STRINGS, &(r).disks}, \
 	{"wait-disk", OPT_FLAG, &(r).wait_disk}, \
 	{"require-disk", OPT_FLAG, &(r).require_disk}, \
+	{"snapshot-disks", OPT_FLAG, &(r).snapshot_disks}, \
 	{"count", OPT_COUNT, &(r).count}, \
 	{"idle", OPT_DURATION, &(r).idle}, \
 	{"request-id", OPT_STRING, &(r).request_id}, \

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/core_internal.h"
 
 /*
@@ -105,6 +106,12 @@ compare(struct auditing *a, struct cprovider *pr, const struct sighting *all, in
 	map_fini(&there);
 }
 
+static void
+count_open(struct plan_run *run, void *arg)
+{
+	*(int *)arg += plan_run_open(run);
+}
+
 static int
 open_steps(struct core *c)
 {
@@ -118,8 +125,10 @@ open_steps(struct core *c)
 		n += plan_run_open(m->run);
 	list_for_each (d, &c->disks, in_core)
 		n += plan_run_open(d->run);
-	list_for_each (r, &c->live, in_core)
+	list_for_each (r, &c->live, in_core) {
 		n += plan_run_open(r->run);
+		attach_each_run(r, count_open, &n);
+	}
 	return n;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/core_internal.h"
 #include "core/request.h"
 #include "ssh/ca.h"
@@ -472,6 +473,7 @@ core_close(struct core *c)
 		timer_off(&d->timer);
 	}
 	list_for_each (r, &c->live, in_core) {
+		attach_free(r);
 		plan_run_drop(r->push);
 		r->push = NULL;
 		if (r->claiming)

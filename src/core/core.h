@@ -93,6 +93,11 @@ void core_close(struct core *c);
 
 /* ---- reservations ---- */
 
+struct reserve_disk {
+	char name[64];
+	int64_t size_bytes; /* 0: it must be there */
+};
+
 struct reserve_request {
 	const char *pool; /* NULL: "default" */
 	const char *name; /* NULL: one is made */
@@ -105,6 +110,11 @@ struct reserve_request {
 	int count;		/* 1 .. CORE_COUNT_MAX; all or none */
 	bool no_wait;
 	bool no_warm;
+	const struct reserve_disk *disks;
+	int n_disks;	     /* up to RESERVATION_DISKS_MAX */
+	bool wait_disk;	     /* for one that somebody has */
+	bool require_disk;   /* without its disks it fails */
+	bool snapshot_disks; /* when they are released */
 };
 
 /* A reservation as its owner sees it. */
@@ -162,6 +172,8 @@ void core_certify(struct core *c, const struct core_caller *who, const char *key
 
 struct trace_step {
 	const struct step *step;
+	const char *
+	    name; /* the step's; one of a disk's plan has that of the disk, too: "attach data" */
 	const char *waits_for[8]; /* names */
 	int n_waits;
 	bool critical;
@@ -171,7 +183,7 @@ struct trace {
 	const struct reservation *r;
 	const struct trace_step *steps;
 	int n;
-	int64_t total_ms;	  /* asked for → active (or ended, or now) */
+	int64_t total_ms; /* asked for → active, with its disks (or ended, or now) */
 	int64_t longest_chain_ms; /* the critical path's steps, added up */
 	int64_t one_at_a_time_ms; /* all steps before it was active, added up */
 	int64_t saved_ms;

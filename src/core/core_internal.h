@@ -12,6 +12,7 @@
  *                  operators and the configuration change
  *   recover.c      the start: store, inventories, adoption
  *   disk.c         disks and snapshots; disk_request.c what users ask of them
+ *   attach.c       the disks of a reservation; attach_check.c what of them may be asked for
  *   write.c        transactions, events, what happens when the store cannot write
  */
 
@@ -83,6 +84,7 @@ struct cdisk {
 	struct timer timer;   /* bounds the waits of its plans, paces retries */
 	int attempts;
 	bool seen_ready, gone;
+	struct list takers; /* of cattach: who waits for it, in order */
 };
 
 struct certs;
@@ -125,6 +127,11 @@ struct creservation {
 	struct reserve_op
 	    *op;      /* borrowed: the request it was made by, until that is answered */
 	bool settled; /* the request has counted it */
+	struct list disks; /* of cattach; see attach.h */
+	int disk_attempts; /* plans of its disks that were begun */
+	int detaching;	   /* disks on their way back since it ended */
+	struct timer detach_timer;
+	bool telling, tell_again; /* the login message is being written, and is old */
 	struct certs
 	    *certs; /* owned: made by the step `certificate` for the first view */
 };
@@ -475,10 +482,27 @@ disk_is_snapshot(const struct cdisk *d)
 {
 	return d->d.id.s[0] == 's';
 }
-void disk_make(struct cdisk *d);   /* its row is durable */
+void disk_make(struct cdisk *d);		      /* its row is durable */
+void disk_moved(struct cdisk *d, enum disk_state to); /* asserts that it may */
 void disk_remove(struct cdisk *d); /* by its user, or for good reason; idempotent */
 void disk_sighted(struct cdisk *d, const struct sighting *s);
 void disk_adopt(struct cdisk *d, const struct sighting *s);
+
+/* ---- disk_request.c ---- */
+
+/* The user's disk of that name, whatever its state; NULL: none. */
+struct cdisk *disk_own(struct core *c, uint32_t uid, const char *name);
+
+/* Whether this caller may make a disk of that name and size. */
+int disk_check_new(struct core *c, const struct core_caller *who, const char *name,
+    int64_t size_bytes, struct err *err) ERR_CHECK;
+
+/* A disk made for a reservation, which holds it from the start. */
+struct cdisk *disk_create_for(
+    struct creservation *r, const char *name, int64_t size_bytes);
+
+/* One that its user will see, of what the disk holds now. */
+void disk_take_snapshot(struct cdisk *d);
 
 /* Whether a token is one of a disk or a snapshot. */
 static inline bool

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "core/attach.h"
 
 /*
  * Disks and their snapshots: made, shown, and removed, each by a plan of its own. A clone is a snapshot, a
@@ -33,6 +34,7 @@ disk_new(struct core *c, struct cprovider *pr, const struct disk *row)
 	disk_copy(&d->d, row);
 	d->core = c;
 	d->provider = pr;
+	list_init(&d->takers);
 	list_push_back(&c->disks, &d->in_core);
 	map_put(&c->disks_by_id, d->d.id.s, d);
 	return d;
@@ -41,6 +43,7 @@ disk_new(struct core *c, struct cprovider *pr, const struct disk *row)
 void
 disk_free(struct cdisk *d)
 {
+	attach_disk_freed(d);
 	plan_run_drop(d->run);
 	timer_off(&d->timer);
 	list_remove(&d->in_core);
@@ -49,7 +52,7 @@ disk_free(struct cdisk *d)
 	free(d);
 }
 
-static void
+void
 disk_moved(struct cdisk *d, enum disk_state to)
 {
 	assert(d->d.state == to || disk_may_move(d->d.state, to));
@@ -57,6 +60,7 @@ disk_moved(struct cdisk *d, enum disk_state to)
 	if (to == DISK_DELETED)
 		d->d.ended_at = clock_wall_ms(d->core->clock);
 	core_save_disk(d);
+	attach_disk_moved(d);
 }
 
 static struct cdisk *
@@ -416,4 +420,5 @@ disk_adopt(struct cdisk *d, const struct sighting *s)
 		    d, s ? s : &(struct sighting){.state = SIGHTING_GONE, .ref = ""});
 		break;
 	}
+	attach_adopt(d);
 }

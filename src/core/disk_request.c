@@ -127,16 +127,16 @@ find(struct core *c, const struct core_caller *who, const char *key, struct err 
 	return NULL;
 }
 
-static bool
-name_taken(struct core *c, uint32_t uid, const char *name)
+struct cdisk *
+disk_own(struct core *c, uint32_t uid, const char *name)
 {
-	const struct cdisk *d;
+	struct cdisk *d;
 
 	list_for_each (d, &c->disks, in_core)
 		if (d->d.uid == uid && d->d.name && strcmp(d->d.name, name) == 0 &&
 		    d->d.state != DISK_DELETED)
-			return true;
-	return false;
+			return d;
+	return NULL;
 }
 
 /* That of the pool `default`, else the first one that has disks. */
@@ -154,8 +154,8 @@ default_provider(struct core *c)
 	return NULL;
 }
 
-static int
-check_new(struct core *c, const struct core_caller *who, const char *name,
+int
+disk_check_new(struct core *c, const struct core_caller *who, const char *name,
     int64_t size_bytes, struct err *err)
 {
 	if (!name_valid(name))
@@ -164,7 +164,7 @@ check_new(struct core *c, const struct core_caller *who, const char *name,
 		    "letter or digit first and last");
 	if (size_bytes < SIZE_MIN || size_bytes > SIZE_MAX_BYTES)
 		return err_set(err, ERR_INVALID, "size_bytes: expected from 1M to 64T");
-	if (name_taken(c, who->uid, name)) {
+	if (disk_own(c, who->uid, name)) {
 		err_set(err, ERR_CONFLICT, "you already have a disk named '%s'", name);
 		return err_hint(err, "choose another name, or delete that one");
 	}
@@ -246,7 +246,7 @@ core_disk_create(struct core *c, const struct core_caller *who, const char *name
 	struct cdisk *source = NULL;
 	struct disk row;
 
-	if (check_new(c, who, name, size_bytes, &op->err) < 0 ||
+	if (disk_check_new(c, who, name, size_bytes, &op->err) < 0 ||
 	    (from && (!(source = find(c, who, from, &op->err)) ||
 			 check_source(source, size_bytes, &op->err) < 0))) {
 		core_defer(c, op_fail, op);
@@ -276,6 +276,26 @@ take_snapshot(struct cdisk *d, const struct core_caller *who, bool transient)
 	row.source = d->d.id;
 	row.transient = transient;
 	return create(d->core, d->provider, &row);
+}
+
+void
+disk_take_snapshot(struct cdisk *d)
+{
+	(void)take_snapshot(
+	    d, &(struct core_caller){.uid = d->d.uid, .user = d->d.user}, false);
+}
+
+struct cdisk *
+disk_create_for(struct creservation *r, const char *name, int64_t size_bytes)
+{
+	struct core_caller who = {.uid = r->r.uid, .user = r->r.user};
+	struct cprovider *pr = r->pool->provider;
+	struct disk row = new_row(r->core, &who, pr, 'd');
+
+	row.name = (char *)name;
+	row.size_bytes = size_bytes;
+	row.holder = r->r.id;
+	return create(r->core, pr, &row);
 }
 
 static struct cdisk *
@@ -321,7 +341,7 @@ core_disk_clone(struct core *c, const struct core_caller *who, const char *key,
 	struct cdisk *d = find_usable(c, who, key, &op->err);
 	struct disk row;
 
-	if (!d || check_new(c, who, name, d->d.size_bytes, &op->err) < 0) {
+	if (!d || disk_check_new(c, who, name, d->d.size_bytes, &op->err) < 0) {
 		core_defer(c, op_fail, op);
 		return;
 	}
@@ -353,8 +373,12 @@ core_disk_delete(struct core *c, const struct core_caller *who, const char *key,
 	struct cdisk *d = find(c, who, key, &op->err);
 
 	if (d && d->d.state == DISK_ATTACHED) {
-		err_set(&op->err, ERR_CONFLICT, "disk '%s' is attached", d->d.name);
-		err_hint(&op->err, "end the reservation that has it first");
+		const struct creservation *r = map_get(&c->reservations, d->d.holder.s);
+
+		err_set(&op->err, ERR_CONFLICT,
+		    "disk '%s' is attached to reservation '%s'", d->d.name,
+		    r ? r->r.name : d->d.holder.s);
+		err_hint(&op->err, "end that one first");
 	} else if (d && !core_can_write(c)) {
 		err_set(&op->err, ERR_UNAVAILABLE, "the store cannot be written");
 	}

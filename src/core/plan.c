@@ -148,6 +148,10 @@ tick(struct plan_run *run)
 			if (!may_start(run, i))
 				continue;
 			moved = true;
+			if (run->plan->steps[i].elsewhere) {
+				begin(run, i);
+				continue;
+			}
 			open_row(run, i);
 			journal(run, i);
 			if (run->plan->steps[i].effect) {
@@ -183,7 +187,8 @@ plan_run_open(const struct plan_run *run)
 	int n = 0;
 
 	for (int i = 0; run && i < run->plan->n; i++)
-		n += run->state[i] == RUN_INTENT || run->state[i] == RUN_STARTED;
+		n += !run->plan->steps[i].elsewhere &&
+		     (run->state[i] == RUN_INTENT || run->state[i] == RUN_STARTED);
 	return n;
 }
 
@@ -198,6 +203,8 @@ plan_run_put(const struct plan_run *run, struct store_tx *tx)
 static void
 end_row(struct plan_run *run, int i, enum step_state state, const char *error)
 {
+	if (run->plan->steps[i].elsewhere)
+		return;
 	run->rows[i].state = state;
 	run->rows[i].ended_at = clock_wall_ms(run->core->clock);
 	xstrset(&run->rows[i].error, error);

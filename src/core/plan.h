@@ -28,6 +28,7 @@ struct plan_step {
 	const char *name;
 	uint32_t waits_for; /* bit i: step i of the same plan */
 	bool effect;	    /* the journal has it before it starts */
+	bool elsewhere;	    /* another plan's step of this name: not in the journal */
 	bool optional;	    /* its failure is recorded, and the plan goes on */
 
 	/* Leads to exactly one plan_step_done() or plan_step_failed(), now or later. */

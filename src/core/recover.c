@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "core/attach.h"
 
 /*
  * The start: what the store remembers, held against what the providers have. A machine that both know
@@ -174,7 +175,8 @@ close_open_steps(struct loading *l)
 			/* a crash right behind the claim: nobody has looked at its ssh yet */
 			if (r && (contact || strcmp(o->s.name, "claim") == 0))
 				r->contact_owed = true;
-			if (r && r->r.state == RESERVATION_ACTIVE && !contact)
+			if (r && r->r.state == RESERVATION_ACTIVE && !contact &&
+			    !attach_plan_has(o->s.name))
 				close_step(c, o, STEP_DONE, NULL);
 			else
 				close_step(c, o, STEP_FAILED, "the daemon was restarted");
@@ -214,6 +216,7 @@ join(struct core *c)
 	list_for_each_safe (r, tmp, &c->live, in_core) {
 		struct cmachine *m = map_get(&c->machines, r->r.machine.s);
 
+		attach_restore(r);
 		if (r->r.state == RESERVATION_ACTIVE && m &&
 		    m->m.state == MACHINE_CLAIMED) {
 			r->machine = m;

@@ -66,8 +66,9 @@ fulfilled(const struct creservation *r, enum wants wants)
 {
 	bool ended = r->r.state == RESERVATION_ENDED && r->end_durable;
 
-	return wants == WANTS_UNDONE ? ended && !r->machine && !r->claiming
-				     : ended || r->r.state == RESERVATION_ACTIVE;
+	return wants == WANTS_UNDONE
+		   ? ended && !r->machine && !r->claiming && r->detaching == 0
+		   : ended || r->r.state == RESERVATION_ACTIVE;
 }
 
 void

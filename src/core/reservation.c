@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/request.h"
 
 #define LOOK_AGAIN_MS 60000 /* at deadlines: the wall clock may be set meanwhile */
@@ -24,6 +25,7 @@ reservation_new(struct core *c, const struct reservation *row)
 	r->pool = pool_find(c, row->pool);
 	list_init(&r->in_pool);
 	list_init(&r->waiters);
+	list_init(&r->disks);
 	list_push_back(&c->live, &r->in_core);
 	map_put(&c->reservations, r->r.id.s, r);
 	r->owner_name = xasprintf("%u:%s", r->r.uid, r->r.name);
@@ -41,6 +43,7 @@ reservation_free(struct creservation *r)
 	struct core *c = r->core;
 
 	assert(list_empty(&r->waiters) && !r->op);
+	attach_free(r);
 	plan_run_drop(r->run);
 	plan_run_drop(r->push);
 	timer_off(&r->timer);
@@ -66,7 +69,7 @@ static void
 free_if_over(struct creservation *r)
 {
 	if (r->r.state == RESERVATION_ENDED && r->end_durable && !r->machine &&
-	    !r->claiming && !r->op && list_empty(&r->waiters))
+	    !r->claiming && !r->op && r->detaching == 0 && list_empty(&r->waiters))
 		reservation_free(r);
 }
 
@@ -171,7 +174,7 @@ reservation_count_active(struct creservation *r)
 static void
 ended_meanwhile(struct creservation *r)
 {
-	if (r->machine)
+	if (r->machine && r->detaching == 0)
 		machine_end(r->machine, NULL);
 	request_answer_waiters(r);
 	if (!r->op)
@@ -207,6 +210,7 @@ reservation_claimed(struct creservation *r, bool first)
 	if (plan_step_running(r->run, HOLD_STEP_MACHINE))
 		plan_step_done(r->run, HOLD_STEP_MACHINE, m->m.id.s, 0);
 	plan_run_begin(r->run, HOLD_STEP_CLAIM);
+	attach_machine(r);
 	if (r->run)
 		core_defer(c, after_reply, plan_run_ref(r->run));
 	if (r->keys_failed) {
@@ -247,6 +251,7 @@ void
 reservation_discard(struct creservation *r, const struct err *why)
 {
 	request_fail_waiters(r, why);
+	attach_discard(r);
 	if (!list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE)
 		leave_line(r);
 	if (r->launching) {
@@ -305,11 +310,12 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 	struct cmachine *m = r->machine;
 	bool in_line =
 	    !list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE && !r->opening;
-	bool opening = r->opening;
+	bool opening = r->opening, detaching;
 	struct err err;
 
 	if (r->r.state == RESERVATION_ENDED)
 		return;
+	detaching = attach_release(r);
 	r->opening = false;
 	if (in_line)
 		leave_line(r);
@@ -341,7 +347,7 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 		machine_unreserve(
 		    l); /* it may serve the pool; if not, reconcile ends it */
 	}
-	if (m)
+	if (m && !detaching)
 		machine_end(m, NULL);
 	pool_wake(r->pool);
 	request_group_ended(r);

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/request.h"
 #include "ssh/pubkey.h"
 
@@ -317,6 +318,7 @@ reservation_swap(struct creservation *r, const char *why)
 	struct cmachine *m = r->machine;
 	char reason[160];
 
+	attach_swap(r);
 	r->machine = NULL;
 	r->opening = false;
 	r->r.machine = (struct id){{0}};

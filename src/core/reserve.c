@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/core_internal.h"
 #include "core/request.h"
 #include "ssh/pubkey.h"
@@ -21,6 +22,8 @@ struct reserve_op {
 	int64_t hold_ms, idle_ms;
 	int count, unsettled;
 	bool no_wait, no_warm;
+	struct reserve_request req; /* what of it concerns disks */
+	struct reserve_disk disks[RESERVATION_DISKS_MAX];
 	core_reserve_fn done;
 	void *arg;
 	struct creservation **rs; /* owned array */
@@ -294,6 +297,10 @@ op_go(struct reserve_op *op)
 		core_defer(op->core, op_fail, op);
 		return;
 	}
+	if (attach_check(op->core, &op->who, op->pool, &op->req, &op->err) < 0) {
+		core_defer(op->core, op_fail, op);
+		return;
+	}
 	if (op->no_wait && capacity(op->pool, op->no_warm, &why) < op->count) {
 		err_set(&op->err, ERR_NO_CAPACITY, "pool '%s' has no room for %d now: %s",
 		    op->pool->p.name, op->count, why);
@@ -307,6 +314,7 @@ op_go(struct reserve_op *op)
 		op->rs[i] = op_reservation(op, i, group);
 		op->rs[i]->op = op;
 		group = op->rs[i]->r.group;
+		attach_begin(op->rs[i], op->disks, op->req.n_disks, &op->req);
 	}
 	for (int i = 0, n = op->count; i < n; i++) {
 		struct creservation *r = op->rs[i];
@@ -457,6 +465,12 @@ op_check(struct reserve_op *op, const struct reserve_request *req, struct err *e
 	op->pool = pool_find(c, pool);
 	if (!op->pool || op->pool->gone)
 		return no_pool(err, pool);
+	for (int i = 0; i < req->n_disks && i < RESERVATION_DISKS_MAX; i++)
+		if (!name_valid(req->disks[i].name))
+			return err_set(err, ERR_INVALID,
+			    "disks: a name has 1 to 63 of letters, digits, '.', '_' and "
+			    "'-', a "
+			    "letter or digit first and last");
 	if (req->name && !name_valid(req->name))
 		return err_set(err, ERR_INVALID,
 		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a "
@@ -507,6 +521,14 @@ core_reserve(struct core *c, const struct core_caller *who,
 		core_defer(c, op_fail, op);
 		return;
 	}
+	op->req = (struct reserve_request){.disks = op->disks,
+	    .n_disks = req->n_disks,
+	    .count = req->count,
+	    .wait_disk = req->wait_disk,
+	    .require_disk = req->require_disk,
+	    .snapshot_disks = req->snapshot_disks};
+	for (int i = 0; i < req->n_disks && i < RESERVATION_DISKS_MAX; i++)
+		op->disks[i] = req->disks[i];
 	op->name = xstrdup_null(req->name);
 	op->request_id = xstrdup_null(req->request_id);
 	for (int i = 0; i < req->n_keys; i++) {

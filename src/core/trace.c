@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "core/attach.h"
 #include "core/core_internal.h"
 
 /*
@@ -21,13 +22,15 @@ struct tracing {
 	struct reservation r; /* owned copy */
 	struct store_query q;
 	double cost_usd;
+	char *labels[STEPS_MAX]; /* owned */
+	int n_labels;
 };
 
 static int
 find_step(const struct trace_step *steps, int n, const char *name)
 {
 	for (int i = 0; i < n; i++)
-		if (strcmp(steps[i].step->name, name) == 0)
+		if (strcmp(steps[i].name, name) == 0)
 			return i;
 	return -1;
 }
@@ -47,7 +50,7 @@ length(const struct trace_step *steps, int n, int i, int64_t now)
 {
 	const struct step *s = steps[i].step;
 	int64_t end = s->ended_at ? s->ended_at : now;
-	int launch = strcmp(s->name, "machine") == 0 ? find_begin(steps, n) : -1;
+	int launch = strcmp(steps[i].name, "machine") == 0 ? find_begin(steps, n) : -1;
 
 	if (launch >= 0 && steps[launch].step->started_at < end)
 		end = steps[launch].step->started_at;
@@ -63,12 +66,42 @@ waits_on(const struct trace_step *a, const char *name)
 	return false;
 }
 
-static void
-name_waits(const struct plan *plan, struct trace_step *t)
+/* A step of a disk's plan bears the disk's name: there may be several. */
+static const char *
+label(struct tracing *tr, const char *name, const char *disk)
 {
+	char *text = xasprintf("%s %s", name, disk);
+
+	for (int i = 0; i < tr->n_labels; i++)
+		if (strcmp(tr->labels[i], text) == 0) {
+			free(text);
+			return tr->labels[i];
+		}
+	if (tr->n_labels == STEPS_MAX) {
+		free(text);
+		return name;
+	}
+	return tr->labels[tr->n_labels++] = text;
+}
+
+static bool
+of_disk(const struct step *s)
+{
+	return s->subject.s[0] == 'r' && s->token && attach_plan_has(s->name);
+}
+
+static void
+name_waits(struct tracing *tr, const struct plan *plan, struct trace_step *t)
+{
+	bool disk = of_disk(t->step);
+
+	t->name = disk ? label(tr, t->step->name, t->step->token) : t->step->name;
 	for (int i = 0; i < plan->n && t->n_waits < 8; i++)
 		if (t->step->waits_for & (1u << i))
-			t->waits_for[t->n_waits++] = plan->steps[i].name;
+			t->waits_for[t->n_waits++] =
+			    disk && !plan->steps[i].elsewhere
+				? label(tr, plan->steps[i].name, t->step->token)
+				: plan->steps[i].name;
 }
 
 /* A step that was not part of the plan's run has no row: what waits for it waits for what it waited for. */
@@ -80,8 +113,7 @@ drop_missing_waits(struct trace_step *steps, int n)
 
 		for (int w = 0; w < steps[i].n_waits; w++)
 			for (int j = 0; j < n; j++)
-				if (strcmp(steps[j].step->name, steps[i].waits_for[w]) ==
-				    0) {
+				if (strcmp(steps[j].name, steps[i].waits_for[w]) == 0) {
 					steps[i].waits_for[kept++] =
 					    steps[i].waits_for[w];
 					break;
@@ -102,8 +134,7 @@ mark_critical(struct trace_step *steps, int n, int last, int64_t now)
 		steps[last].critical = true;
 		sum += length(steps, n, last, now);
 		for (int i = 0; i < n; i++)
-			if (!steps[i].critical &&
-			    waits_on(&steps[last], steps[i].step->name) &&
+			if (!steps[i].critical && waits_on(&steps[last], steps[i].name) &&
 			    (before < 0 ||
 				steps[i].step->ended_at > steps[before].step->ended_at))
 				before = i;
@@ -120,7 +151,7 @@ summarize(const struct trace *t, int64_t now, char *out, size_t size)
 
 	if (t->slowest >= 0)
 		(void)snprintf(slow, sizeof(slow), "; most of it went to '%s' (%lld ms)",
-		    t->steps[t->slowest].step->name,
+		    t->steps[t->slowest].name,
 		    (long long)length(t->steps, t->n, t->slowest, now));
 	if (!r->ready_at)
 		(void)snprintf(out, size, "%s after %lld ms: %s%s",
@@ -152,14 +183,20 @@ hang_launch(struct trace_step *steps, int n)
 		under = find_step(steps, n, "ready");
 	steps[launch].waits_for[steps[launch].n_waits++] = "machine";
 	if (under >= 0 && claim >= 0) {
-		steps[claim].waits_for[0] = steps[under].step->name;
+		steps[claim].waits_for[0] = steps[under].name;
 		steps[claim].n_waits = 1;
 	}
 }
 
+static int64_t
+over_at(const struct trace_step *t, int64_t now)
+{
+	return t->step->ended_at ? t->step->ended_at : now;
+}
+
 /* The step that made it active, or the one it has come to. */
 static int
-last_of(const struct trace_step *steps, int n)
+last_of(const struct trace_step *steps, int n, int64_t now)
 {
 	static const char *const names[] = {"access", "certificate", "claim", "keys",
 	    "setup", "ready", "start", "launch"};
@@ -167,7 +204,13 @@ last_of(const struct trace_step *steps, int n)
 
 	for (size_t i = 0; last < 0 && i < sizeof(names) / sizeof(names[0]); i++)
 		last = find_step(steps, n, names[i]);
-	return last < 0 ? n - 1 : last;
+	last = last < 0 ? n - 1 : last;
+	/* what was asked for is all there when its last disk is */
+	for (int i = 0; i < n; i++)
+		if (of_disk(steps[i].step) &&
+		    (last < 0 || over_at(&steps[i], now) > over_at(&steps[last], now)))
+			last = i;
+	return last;
 }
 
 static void
@@ -187,17 +230,19 @@ build(struct tracing *tr, const struct step **rows, int n)
 		started = started || strcmp(rows[i]->name, "start") == 0;
 	for (int i = 0; i < n; i++) {
 		steps[i].step = rows[i];
-		name_waits(rows[i]->subject.s[0] == 'm'
-			       ? machine_plan_of(rows[i]->name, started)
-			       : reservation_plan(),
+		name_waits(tr,
+		    rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name, started)
+		    : of_disk(rows[i])		 ? attach_plan()
+						 : reservation_plan(),
 		    &steps[i]);
 	}
 	drop_missing_waits(steps, n);
 	hang_launch(steps, n);
-	last = last_of(steps, n);
+	last = last_of(steps, n, r->ended_at ? r->ended_at : now);
 	/* `ready_at` is as the claim wrote it; the reply came when that was durable */
-	if (r->ready_at && last >= 0 && rows[last]->ended_at > until)
-		until = rows[last]->ended_at;
+	if (r->ready_at && last >= 0 &&
+	    over_at(&steps[last], r->ended_at ? r->ended_at : now) > until)
+		until = over_at(&steps[last], r->ended_at ? r->ended_at : now);
 	t.total_ms = until - r->created_at;
 	t.longest_chain_ms = n > 0 ? mark_critical(steps, n, last, now) : 0;
 	for (int i = 0; i < n; i++) {
@@ -217,6 +262,15 @@ build(struct tracing *tr, const struct step **rows, int n)
 	summarize(&t, now, summary, sizeof(summary));
 	t.summary = summary;
 	tr->done(tr->arg, &t, &(struct err){0});
+}
+
+static void
+tracing_free(struct tracing *tr)
+{
+	for (int i = 0; i < tr->n_labels; i++)
+		free(tr->labels[i]);
+	reservation_fini(&tr->r);
+	free(tr);
 }
 
 /* The rows of the attempt that counts: of each name the last one. End steps are not part of the story. */
@@ -240,7 +294,10 @@ steps_in(void *arg, const struct store_result *res, const struct err *err)
 			/* a warm machine was launched long before anybody asked */
 			if (s->subject.s[0] == 'm' && s->started_at < tr->r.created_at)
 				continue;
-			while (at < n && strcmp(rows[at]->name, s->name) != 0)
+			while (at < n && (strcmp(rows[at]->name, s->name) != 0 ||
+					     (of_disk(s) && (!rows[at]->token ||
+								strcmp(rows[at]->token,
+								    s->token) != 0))))
 				at++;
 			if (at == STEPS_MAX)
 				continue;
@@ -258,8 +315,7 @@ steps_in(void *arg, const struct store_result *res, const struct err *err)
 			}
 		build(tr, rows, n);
 	}
-	reservation_fini(&tr->r);
-	free(tr);
+	tracing_free(tr);
 }
 
 static void
@@ -269,8 +325,7 @@ ask_for_steps(void *arg, const struct err *err)
 
 	if (err->code != ERR_NONE) {
 		tr->done(tr->arg, NULL, err);
-		reservation_fini(&tr->r);
-		free(tr);
+		tracing_free(tr);
 		return;
 	}
 	core_query(tr->core, &tr->q, steps_in, tr);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "core/attach.h"
 #include "core/core_internal.h"
 
 #include <assert.h>
@@ -87,6 +88,12 @@ publish(struct core *c, const struct event *e)
 		}
 }
 
+static void
+put_steps(struct plan_run *run, void *arg)
+{
+	plan_run_put(run, arg);
+}
+
 /* Every row that memory has; one that a claim is about to write is the claim's. */
 static void
 put_all(struct core *c, struct store_tx *tx)
@@ -111,8 +118,10 @@ put_all(struct core *c, struct store_tx *tx)
 
 		if (ended || stored)
 			store_tx_reservation(tx, &r->r);
-		if (stored)
+		if (stored) {
 			plan_run_put(r->run, tx);
+			attach_each_run(r, put_steps, tx);
+		}
 	}
 }
 

@@ -227,6 +227,7 @@ reservation_fini(struct reservation *r)
 	free(r->miss_reason);
 	free(r->github);
 	free(r->notice);
+	free(r->disks);
 	free(r->public_keys);
 	free(r->request_id);
 	*r = (struct reservation){0};
@@ -243,6 +244,7 @@ reservation_copy(struct reservation *to, const struct reservation *from)
 	to->miss_reason = xstrdup_null(from->miss_reason);
 	to->github = xstrdup_null(from->github);
 	to->notice = xstrdup_null(from->notice);
+	to->disks = xstrdup_null(from->disks);
 	to->public_keys = xstrdup_null(from->public_keys);
 	to->request_id = xstrdup_null(from->request_id);
 }

@@ -87,6 +87,7 @@ struct reservation {
 	char *github;	 /* whose keys they are there; NULL: they were given */
 	char *notice;	 /* what its user should know, as "keys from the cache: ..." */
 	char *request_id;
+	char *disks;	 /* see reservation_disk.h; NULL: none */
 	struct id group; /* of `--count N`: the first one's id; empty: alone */
 	bool no_warm;
 	bool no_wait;
@@ -133,6 +134,9 @@ struct disk {
 	    source; /* a disk's snapshot it was made from, a snapshot's disk; may be empty */
 	bool
 	    transient; /* a snapshot that goes when the disk is made for which it was taken */
+	struct id holder;  /* the reservation that has it, or for which it is made */
+	struct id machine; /* where it is, or may be, attached; empty: nowhere */
+	bool snapshot_due; /* when its holder lets it go */
 	char *error;
 	int64_t created_at;
 	int64_t ended_at;

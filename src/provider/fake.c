@@ -26,6 +26,7 @@ struct op {
 		provider_done_fn done;
 		provider_setup_fn setup;
 		provider_inventory_fn inventory;
+		provider_attach_fn attach;
 	} fn;
 	void *arg;
 	struct id token;    /* empty: none was given */
@@ -103,6 +104,18 @@ op_listed(struct op *op, const struct sighting *all, int n, const struct err *er
 }
 
 static void
+op_attached(struct op *op, const char *warning, const struct err *err)
+{
+	provider_attach_fn done = op->fn.attach;
+	void *arg = op->arg;
+
+	if (op->fake->muted)
+		return;
+	op_free(op);
+	done(arg, warning, err);
+}
+
+static void
 op_fail(struct op *op, const struct err *why)
 {
 	struct err err = *why;
@@ -118,6 +131,9 @@ op_fail(struct op *op, const struct err *why)
 		break;
 	case FAKE_INVENTORY:
 		op_listed(op, NULL, 0, &err);
+		break;
+	case FAKE_DISK_ATTACH:
+		op_attached(op, NULL, &err);
 		break;
 	default:
 		op_done(op, &err);
@@ -217,6 +233,58 @@ run_disk(struct op *op)
 	}
 	(void)snprintf(ref, sizeof(ref), "fake-%s", op->token.s);
 	op_launched(op, ref, &err);
+}
+
+static bool
+is_ready(const struct machine_sim *m)
+{
+	return m && m->rec->state == FAKE_ALIVE && m->seen_ready;
+}
+
+static void
+run_attach(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *d = fake_find(f, op->token.s), *m = fake_find(f, op->text);
+	const char *has = d ? d->rec->attached_to : "";
+
+	if (!is_ready(d))
+		op_refuse(op, ERR_UNAVAILABLE, "disk %s is not there", op->token.s);
+	else if (!is_ready(m))
+		op_refuse(op, ERR_UNAVAILABLE, "machine %s does not answer", op->text);
+	else if (*has && strcmp(has, op->text) != 0 && fake_find(f, has))
+		op_refuse(op, ERR_CONFLICT, "machine %s has the disk", has);
+	else if (fake_happens(f, f->opt.fail_attach))
+		op_refuse(
+		    op, ERR_INTERNAL, "the disk could not be attached (fake failure)");
+	else {
+		if (strcmp(has, op->text) != 0) {
+			(void)snprintf(d->rec->attached_to, sizeof(d->rec->attached_to),
+			    "%s", op->text);
+			effect(f, FAKE_DISK_ATTACH, op->token.s);
+		}
+		if (fake_happens(f, f->opt.lose_reply))
+			op_refuse(
+			    op, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
+		else
+			op_attached(op, NULL, &no_error);
+	}
+}
+
+static void
+run_detach(struct op *op)
+{
+	struct fake *f = op->fake;
+	struct machine_sim *d = fake_find(f, op->token.s);
+
+	if (d && strcmp(d->rec->attached_to, op->text) == 0) {
+		d->rec->attached_to[0] = '\0';
+		effect(f, FAKE_DISK_DETACH, op->token.s);
+	}
+	if (fake_happens(f, f->opt.lose_reply))
+		op_refuse(op, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
+	else
+		op_done(op, &no_error);
 }
 
 static void
@@ -479,6 +547,12 @@ on_op(void *arg)
 	case FAKE_DISK_REMOVE:
 		run_terminate(op);
 		break;
+	case FAKE_DISK_ATTACH:
+		run_attach(op);
+		break;
+	case FAKE_DISK_DETACH:
+		run_detach(op);
+		break;
 	default:
 		assert(!"an operation");
 	}
@@ -678,6 +752,26 @@ fake_disk_remove(struct provider *p, const char *token, const char *ref,
 }
 
 static void
+fake_disk_attach(struct provider *p, const struct attach_spec *spec,
+    provider_attach_fn done, void *arg)
+{
+	struct fake *f = fake_of(p);
+
+	op_start(f, FAKE_DISK_ATTACH, spec->disk, spec->machine, f->opt.attach_ms, arg)
+	    ->fn.attach = done;
+}
+
+static void
+fake_disk_detach(
+    struct provider *p, const struct attach_spec *spec, provider_done_fn done, void *arg)
+{
+	struct fake *f = fake_of(p);
+
+	op_start(f, FAKE_DISK_DETACH, spec->disk, spec->machine, f->opt.detach_ms, arg)
+	    ->fn.done = done;
+}
+
+static void
 fake_price(
     struct provider *p, const char *options, double *ret_running, double *ret_stopped)
 {
@@ -737,6 +831,8 @@ static const struct provider_ops fake_ops = {
     .disk_make = fake_disk_make,
     .disk_snapshot = fake_disk_snapshot,
     .disk_remove = fake_disk_remove,
+    .disk_attach = fake_disk_attach,
+    .disk_detach = fake_disk_detach,
     .price = fake_price,
     .access = fake_access,
     .authorize = fake_authorize,

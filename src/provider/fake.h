@@ -29,16 +29,19 @@ struct fake_options {
 	int64_t authorize_ms;
 	int64_t disk_ms; /* until a disk can be used */
 	int64_t snapshot_ms;
+	int64_t attach_ms;
+	int64_t detach_ms;
 	int64_t image_ms;      /* until an image is there; builds too */
 	double fail_launch;    /* with nothing left behind */
 	int fail_launch_first; /* that many launches fail, then `fail_launch` counts */
 	int64_t die_after_ms;  /* after it was ready; 0: never */
 	double fail_setup;
 	double fail_contact;
-	double fail_disk; /* with nothing left behind; snapshots, too */
+	double fail_disk;   /* with nothing left behind; snapshots, too */
+	double fail_attach; /* with the disk as it was */
 	double fail_authorize;
 	double
-	    lose_reply; /* launch or terminate is done, the answer is ERR_UNAVAILABLE */
+	    lose_reply; /* of launch, terminate, and all that disks have: it is done, the answer is ERR_UNAVAILABLE */
 	int capacity;	/* machines; 0: no bound */
 	double fail_start; /* ERR_NO_CAPACITY: it stays stopped */
 	double usd_per_hour;
@@ -70,6 +73,8 @@ enum fake_op {
 	FAKE_DISK_MAKE,
 	FAKE_DISK_SNAPSHOT,
 	FAKE_DISK_REMOVE,
+	FAKE_DISK_ATTACH,
+	FAKE_DISK_DETACH,
 	FAKE_OP_MAX,
 };
 
@@ -110,6 +115,9 @@ void fake_set_image_version(struct provider *p, const char *image, const char *v
 /* How many machines exist, dead ones included, how many disks and snapshots, and whether this one does. */
 int fake_count(const struct provider *p);
 int fake_count_disks(const struct provider *p);
+
+/* The token of the machine that has this disk; NULL: none. */
+const char *fake_attached_to(const struct provider *p, const char *disk);
 bool fake_exists(const struct provider *p, const char *token);
 
 /* The keys the last launch or authorize brought; NULL: none yet. */

@@ -149,6 +149,14 @@ fake_count_disks(const struct provider *p)
 }
 
 const char *
+fake_attached_to(const struct provider *p, const char *disk)
+{
+	const struct machine_sim *d = fake_find(fake_of(p), disk);
+
+	return d && d->rec->attached_to[0] ? d->rec->attached_to : NULL;
+}
+
+const char *
 fake_last_keys(const struct provider *p)
 {
 	return fake_of(p)->last_keys;

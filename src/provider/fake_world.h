@@ -20,7 +20,10 @@ struct fake_record {
 	uint32_t state;
 	uint32_t stray; /* bears no token; the one here is its name among us */
 	char token[ID_MAX];
-	char image_version[16];
+	union {
+		char image_version[16];
+		char attached_to[ID_MAX]; /* a disk: the machine's token; empty: none */
+	};
 	int64_t created_at; /* wall ms, as all of them */
 	int64_t ready_at;
 	int64_t dies_at; /* 0: does not */

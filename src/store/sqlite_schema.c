@@ -70,7 +70,12 @@ static const char version_3[] =
     " created_at INTEGER, ended_at INTEGER);"
     "CREATE INDEX disks_over ON disks (" DISK_OVER ");";
 
-static const char *const versions[] = {version_1, version_2, version_3};
+static const char version_4[] = "ALTER TABLE reservations ADD COLUMN disks TEXT;"
+				"ALTER TABLE disks ADD COLUMN holder TEXT;"
+				"ALTER TABLE disks ADD COLUMN machine TEXT;"
+				"ALTER TABLE disks ADD COLUMN snapshot_due INTEGER;";
+
+static const char *const versions[] = {version_1, version_2, version_3, version_4};
 
 #define VERSION ((int)(sizeof(versions) / sizeof(versions[0])))
 

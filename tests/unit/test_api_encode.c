@@ -191,8 +191,9 @@ test_trace_and_why(void **state)
 	    .id = {"r-000000000001"}, .path = PATH_COLD, .miss_reason = "empty"};
 	struct step s[2] = {{.name = "launch", .attempt = 1, .started_at = 1},
 	    {.name = "claim", .attempt = 1}};
-	struct trace_step steps[2] = {{.step = &s[0], .critical = true},
-	    {.step = &s[1], .waits_for = {"launch"}, .n_waits = 1}};
+	struct trace_step steps[2] = {
+	    {.step = &s[0], .name = s[0].name, .critical = true},
+	    {.step = &s[1], .name = s[1].name, .waits_for = {"launch"}, .n_waits = 1}};
 	struct trace t = {.r = &r,
 	    .steps = steps,
 	    .n = 2,

@@ -68,6 +68,18 @@ test_reads_all_there_is(void **state)
 	assert_true(r.no_wait && r.no_warm && !r.require_disk);
 	assert_int_equal(keys.n, 1);
 	assert_string_equal(keys.key[0].comment, "test@hearth");
+	assert_int_equal(
+	    read_body("{" KEYS ",\"disks\":[\"a\",\"b:20G\",{\"name\":\"c\"},"
+		      "{\"name\":\"d\",\"size\":\"1.5K\"},{\"name\":\"e\","
+		      "\"size_bytes\":7}],\"wait_disk\":true,\"snapshot_disks\":true}"),
+	    0);
+	assert_int_equal(r.n_disks, 5);
+	assert_true(r.wait_disk && r.snapshot_disks);
+	assert_string_equal(r.disk[1].name, "b");
+	assert_true(r.disk[1].size_bytes == INT64_C(20) << 30);
+	assert_int_equal(r.disk[0].size_bytes, 0);
+	assert_int_equal(r.disk[3].size_bytes, 1536);
+	assert_int_equal(r.disk[4].size_bytes, 7);
 	assert_int_equal(read_body("{" KEYS "}"), 0);
 	assert_int_equal(r.count, -1);
 	assert_int_equal(r.hold_ms, 0);
@@ -119,8 +131,22 @@ test_refuses_by_name(void **state)
 		"'request_id': expected printable ASCII"},
 	    {"{" KEYS ",\"no_wait\":1}",
 		"'no_wait': expected true or false, not a number"},
-	    {"{" KEYS ",\"disks\":[{\"name\":\"d\"}]}",
-		"'disks': disks are not available yet"},
+	    {"{" KEYS ",\"disks\":[7]}", "'disks[0]': expected an object with a name"},
+	    {"{" KEYS ",\"disks\":[{\"size\":\"1G\"}]}", "'disks[0]': field 'name'"},
+	    {"{" KEYS ",\"disks\":[\"a\",{\"name\":\"../b\"}]}",
+		"'disks[1]': field 'name'"},
+	    {"{" KEYS ",\"disks\":[{\"name\":\"d\",\"size\":\"0\"}]}",
+		"'disks[0]': expected a size"},
+	    {"{" KEYS ",\"disks\":[{\"name\":\"d\",\"size\":\"-1G\"}]}",
+		"'disks[0]': expected a size"},
+	    {"{" KEYS ",\"disks\":[{\"name\":\"d\",\"size\":\"1e9\"}]}",
+		"'disks[0]': expected a size"},
+	    {"{" KEYS ",\"disks\":[{\"name\":\"d\",\"size_bytes\":0}]}",
+		"'disks[0]': field 'size_bytes'"},
+	    {"{" KEYS ",\"disks\":[{\"name\":\"d\",\"size\":\"1G\",\"size_bytes\":5}]}",
+		"exclude each other"},
+	    {"{" KEYS ",\"disks\":[\"d:\"]}", "'disks[0]': expected a size"},
+	    {"{" KEYS ",\"disks\":[\"d:9999T\"]}", "'disks[0]': expected a size"},
 	    {"{" KEYS ",\"github\":\"someone\"}", "exclude each other"},
 	    {"{\"github\":\"\"}", "'github': expected"},
 	    {"{" KEYS ",\"hours\":1,\"hours\":2}", "malformed JSON"},
