@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "core/attach.h"
 #include "core/core_internal.h"
+#include "core/home.h"
 
 /*
  * The ledger against the inventories. Each provider is asked twice, a little apart: what is different
@@ -126,7 +127,7 @@ open_steps(struct core *c)
 	list_for_each (d, &c->disks, in_core)
 		n += plan_run_open(d->run);
 	list_for_each (r, &c->live, in_core) {
-		n += plan_run_open(r->run);
+		n += plan_run_open(r->run) + plan_run_open(r->home_run);
 		attach_each_run(r, count_open, &n);
 	}
 	return n;

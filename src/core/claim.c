@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +215,7 @@ claim_start(struct creservation *r, struct cmachine *m)
 	store_tx_reservation(w->tx, &row);
 	plan_run_prepare(r->run, HOLD_STEP_CLAIM, w->tx);
 	plan_run_prepare(r->run, HOLD_STEP_DEADLINE, w->tx);
+	home_prepare(r, w->tx);
 	m->reservation = r;
 	core_event_machine_as(c, w, m, &mrow);
 	core_event_reservation(c, w, &row, path_name(row.path));

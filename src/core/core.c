@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "core/attach.h"
 #include "core/core_internal.h"
+#include "core/home.h"
 #include "core/request.h"
 #include "ssh/ca.h"
 
@@ -476,6 +477,7 @@ core_close(struct core *c)
 		attach_free(r);
 		plan_run_drop(r->push);
 		r->push = NULL;
+		home_free(r);
 		if (r->claiming)
 			continue; /* may still be answered, with its certificate */
 		plan_run_drop(r->run);

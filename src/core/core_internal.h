@@ -13,6 +13,7 @@
  *   recover.c      the start: store, inventories, adoption
  *   disk.c         disks and snapshots; disk_request.c what users ask of them
  *   attach.c       the disks of a reservation; attach_check.c what of them may be asked for
+ *   home.c         the shared home of a reservation's user
  *   write.c        transactions, events, what happens when the store cannot write
  */
 
@@ -108,6 +109,11 @@ struct creservation {
 	bool contact_owed;    /* the daemon stopped before its first contact */
 	struct timer contact; /* first contact is looked at a little after the claim */
 	struct timer push_again;
+	struct plan_run *home_run; /* owned reference: see home.h; NULL: none under way */
+	char *home_ref;		   /* owned: what is, or will be, mounted */
+	int home_attempts;
+	bool home_over; /* it is there, or has failed */
+	bool home_owed; /* the daemon stopped before it was there */
 	struct plan_run
 	    *push; /* owned reference: a deadline on its way after an extension */
 	int64_t idle_since_ms;
@@ -168,6 +174,7 @@ struct cpool {
 	int n_waiting;
 	struct timer wake;
 	bool look_for_old; /* some of the ready ones may have to be replaced */
+	struct map homes;  /* of home.c, by uid: owned */
 	int64_t *ends;	   /* owned: cache of view.c */
 	int n_ends;
 	int64_t ends_ms;

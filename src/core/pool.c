@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,7 @@ pool_free(struct cpool *p)
 	timer_off(&p->wake);
 	map_remove(&p->core->pools_by_name, p->p.name);
 	list_remove(&p->in_core);
+	home_forget_all(p);
 	free(p->last_error);
 	free(p->ends);
 	pool_fini(&p->p);
@@ -65,6 +67,7 @@ pool_ask_provider(struct cpool *p)
 {
 	struct provider *pr = p->provider->p;
 
+	home_forget_all(p);
 	p->access =
 	    pr->ops->access ? pr->ops->access(pr, p->p.options) : ACCESS_CERTIFICATE;
 	p->usd_running = p->provider->usd_per_hour;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,8 +176,10 @@ close_open_steps(struct loading *l)
 			/* a crash right behind the claim: nobody has looked at its ssh yet */
 			if (r && (contact || strcmp(o->s.name, "claim") == 0))
 				r->contact_owed = true;
+			if (r && home_plan_has(o->s.name))
+				r->home_owed = true;
 			if (r && r->r.state == RESERVATION_ACTIVE && !contact &&
-			    !attach_plan_has(o->s.name))
+			    !home_plan_has(o->s.name) && !attach_plan_has(o->s.name))
 				close_step(c, o, STEP_DONE, NULL);
 			else
 				close_step(c, o, STEP_FAILED, "the daemon was restarted");
@@ -297,6 +300,7 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 				reservation_push_deadline(m->reservation);
 				if (m->reservation->contact_owed)
 					reservation_contact(m->reservation);
+				home_restore(m->reservation);
 			}
 		} else {
 			ended_while_away(m, !s || s->state == SIGHTING_GONE);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ reservation_free(struct creservation *r)
 	attach_free(r);
 	plan_run_drop(r->run);
 	plan_run_drop(r->push);
+	home_free(r);
 	timer_off(&r->timer);
 	timer_off(&r->contact);
 	timer_off(&r->push_again);
@@ -118,6 +120,7 @@ reservation_wait_in_line(struct creservation *r, const char *miss_reason)
 		r->r.state = RESERVATION_PREPARING;
 	}
 	plan_run_start(r->run);
+	home_begin(r);
 	pool_wake(r->pool);
 }
 
@@ -211,6 +214,7 @@ reservation_claimed(struct creservation *r, bool first)
 		plan_step_done(r->run, HOLD_STEP_MACHINE, m->m.id.s, 0);
 	plan_run_begin(r->run, HOLD_STEP_CLAIM);
 	attach_machine(r);
+	home_claimed(r);
 	if (r->run)
 		core_defer(c, after_reply, plan_run_ref(r->run));
 	if (r->keys_failed) {
@@ -228,6 +232,7 @@ reservation_claim_failed(struct creservation *r, const struct err *err)
 {
 	plan_run_abandon(r->run, err->msg);
 	r->run = NULL;
+	home_stop(r, err->msg);
 	if (r->r.state == RESERVATION_ENDED) {
 		ended_meanwhile(r);
 	} else if (err->code == ERR_CONFLICT && strcmp(err->msg, "request_id") != 0) {
@@ -252,6 +257,7 @@ reservation_discard(struct creservation *r, const struct err *why)
 {
 	request_fail_waiters(r, why);
 	attach_discard(r);
+	home_stop(r, why->msg);
 	if (!list_empty(&r->in_pool) && r->r.state != RESERVATION_ACTIVE)
 		leave_line(r);
 	if (r->launching) {
@@ -337,6 +343,7 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 		plan_run_cancel(r->run, &err);
 	if (r->push)
 		plan_run_cancel(r->push, &err);
+	home_stop(r, err.msg);
 	if (map_get(&c->names, r->owner_name) == r)
 		map_remove(&c->names, r->owner_name);
 	save_end(r);

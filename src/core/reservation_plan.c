@@ -3,6 +3,7 @@
 /* The steps of a reservation, from its machine to first contact. */
 
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,8 +115,14 @@ take_keys(struct creservation *r, const struct ssh_pubkey *keys, int n, const ch
 	}
 	free(r->r.public_keys);
 	r->r.public_keys = buf_take(&lines);
-	if (note)
+	if (note && r->r.notice) { /* of its shared home, and that stays last */
+		char *both = xasprintf("%s; %s", note, r->r.notice);
+
+		free(r->r.notice);
+		r->r.notice = both;
+	} else if (note) {
 		xstrset(&r->r.notice, note);
+	}
 	core_save_reservation(r);
 }
 
@@ -319,6 +326,7 @@ reservation_swap(struct creservation *r, const char *why)
 	char reason[160];
 
 	attach_swap(r);
+	home_stop(r, why);
 	r->machine = NULL;
 	r->opening = false;
 	r->r.machine = (struct id){{0}};

@@ -6,6 +6,7 @@
 #include "base/xalloc.h"
 #include "core/attach.h"
 #include "core/core_internal.h"
+#include "core/home.h"
 
 /*
  * A trace is the journal's rows of a reservation and of its machine's launch, the latest attempt of
@@ -233,7 +234,8 @@ build(struct tracing *tr, const struct step **rows, int n)
 		name_waits(tr,
 		    rows[i]->subject.s[0] == 'm' ? machine_plan_of(rows[i]->name, started)
 		    : of_disk(rows[i])		 ? attach_plan()
-						 : reservation_plan(),
+		    : home_plan_has(rows[i]->name) ? home_plan()
+						   : reservation_plan(),
 		    &steps[i]);
 	}
 	drop_missing_waits(steps, n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/attach.h"
 #include "core/core_internal.h"
+#include "core/home.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ put_all(struct core *c, struct store_tx *tx)
 		if (stored) {
 			plan_run_put(r->run, tx);
 			attach_each_run(r, put_steps, tx);
+			plan_run_put(r->home_run, tx);
 		}
 	}
 }

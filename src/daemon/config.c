@@ -192,6 +192,8 @@ static const struct field fake_fields[] = {
 	{ "snapshot",          field_duration, AT(config_provider, fake.snapshot_ms), 0, DAY_MS },
 	{ "attach",            field_duration, AT(config_provider, fake.attach_ms), 0, DAY_MS },
 	{ "detach",            field_duration, AT(config_provider, fake.detach_ms), 0, DAY_MS },
+	{ "home",              field_duration, AT(config_provider, fake.home_ms), 0, DAY_MS },
+	{ "mount",             field_duration, AT(config_provider, fake.mount_ms), 0, DAY_MS },
 	{ "die_after",         field_duration, AT(config_provider, fake.die_after_ms), 0, YEAR_MS },
 	{ "fail_launch",       field_share,    AT(config_provider, fake.fail_launch) },
 	{ "fail_launch_first", field_int,      AT(config_provider, fake.fail_launch_first), 0, COUNT_MAX },
@@ -200,6 +202,8 @@ static const struct field fake_fields[] = {
 	{ "fail_contact",      field_share,    AT(config_provider, fake.fail_contact) },
 	{ "fail_disk",         field_share,    AT(config_provider, fake.fail_disk) },
 	{ "fail_attach",       field_share,    AT(config_provider, fake.fail_attach) },
+	{ "fail_home",         field_share,    AT(config_provider, fake.fail_home) },
+	{ "fail_mount",        field_share,    AT(config_provider, fake.fail_mount) },
 	{ "lose_reply",        field_share,    AT(config_provider, fake.lose_reply) },
 	{ "capacity",          field_int,      AT(config_provider, fake.capacity), 0, COUNT_MAX },
 	{ "usd_per_hour",      field_usd,      AT(config_provider, fake.usd_per_hour) },
@@ -220,6 +224,7 @@ static const struct field pool_fields[] = {
 	{ "pids",            field_int,      AT(pool, pids_max), 16, 4194304 },
 	{ "nesting",         field_bool,     AT(pool, nesting) },
 	{ "hedge",           field_bool,     AT(pool, hedge) },
+	{ "shared_home",     field_bool,     AT(pool, shared_home) },
 	{ "max_age",         field_duration, AT(pool, max_age_ms), 1000, YEAR_MS },
 	{ "usd_per_hour",    field_usd,      AT(pool, usd_per_hour) },
 	{ "max_usd_per_day", field_usd,      AT(pool, max_usd_per_day) },
@@ -357,6 +362,8 @@ read_pool(const struct place *at, const struct tree *t, struct config *c, struct
 	p->max_age_ms = DAY_MS;
 	p->setup_timeout_ms = 10 * 60 * 1000;
 	p->ready_timeout_ms = 5 * 60 * 1000;
+	p->shared_home =
+	    prov && prov->kind == PROVIDER_LOCAL; /* where it costs nothing */
 	memcpy(fields, pool_fields, sizeof(pool_fields));
 	if (ec2)
 		config_ec2_pool_fields(fields, n - 1, FIELDS_MAX);

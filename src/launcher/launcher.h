@@ -10,6 +10,7 @@
  *   STATE/slots/N        symlink to the ID that has slot N
  *   STATE/trash/         what is being deleted, by one process at a time
  *   STATE/images/NAME/VERSION/        Debian roots; NAME/current is a symlink to a VERSION
+ *   STATE/homes/UID/     shared homes, see home.h
  *   RUNTIME/machines/ID/ root, 0711   ssh.sock, control.sock
  *
  * A machine's directory is made first and removed last, so as long as anything of a machine exists,
@@ -33,6 +34,7 @@ struct launcher {
 	int slots_fd;
 	int trash_fd;
 	int images_fd;
+	int homes_fd;
 	int runtime_fd; /* RUNTIME/machines */
 	int init_fd;	/* sealed memfd of hearth-init */
 	uid_t uid;	/* the daemon's user */

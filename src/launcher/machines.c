@@ -333,21 +333,53 @@ machine_kill(const struct launcher *l, const char *id, struct err *err)
 	return machine_remove(l, id, fd, err);
 }
 
-int
-machine_open(const struct launcher *l, const char *id, int *ret_fd,
-    struct record *ret_record, int *ret_pidfd, struct err *err)
+static int
+open_locked(const struct launcher *l, const char *id, int *ret_fd, struct record *ret,
+    struct err *err)
 {
 	AUTO_CLOSE int fd = open_dir(l->machines_fd, id);
-	struct record r;
 
 	if (fd < 0)
 		return err_errno(err, errno, "open machine '%s'", id);
 	if (lock(fd, LOCK_EX) < 0)
 		return err_errno(err, errno, "lock machine '%s'", id);
-	if (!is_still(l->machines_fd, id, fd) || record_read(fd, &r, err) < 0 ||
-	    !r.keeps_disk)
+	if (!is_still(l->machines_fd, id, fd) || record_read(fd, ret, err) < 0)
+		return err_set(err, ERR_NOT_FOUND, "there is no machine '%s'", id);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int
+machine_open(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	struct record r;
+
+	if (open_locked(l, id, &fd, &r, err) < 0)
+		return -1;
+	if (!r.keeps_disk)
 		return err_set(err, ERR_NOT_FOUND, "there is no instance '%s'", id);
 	*ret_pidfd = record_open_machine(&r, l->boot_id);
+	*ret_record = r;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int
+machine_open_running(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	int pidfd;
+	struct record r;
+
+	if (open_locked(l, id, &fd, &r, err) < 0)
+		return -1;
+	pidfd = record_open_machine(&r, l->boot_id);
+	if (pidfd < 0)
+		return err_set(err, ERR_CONFLICT, "machine '%s' does not run", id);
+	*ret_pidfd = pidfd;
 	*ret_record = r;
 	*ret_fd = TAKE_FD(fd);
 	return 0;

@@ -40,6 +40,10 @@ ERR_CHECK int machine_stop(
 ERR_CHECK int machine_open(const struct launcher *l, const char *id, int *ret_fd,
     struct record *ret_record, int *ret_pidfd, struct err *err);
 
+/* The same for a machine of either kind that runs; ERR_CONFLICT when it does not. */
+ERR_CHECK int machine_open_running(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err);
+
 /* Deletes what machine_remove() and image_remove() left. Takes as long as it takes; one process at a time does, others
    wait for it. Logs failures. */
 void machine_empty_trash(const struct launcher *l);

@@ -195,7 +195,8 @@ open_directories(struct launcher *l, const struct options *o, struct err *err)
 	    dir_open_at(l->state_fd, "machines", 0711, &l->machines_fd, err) < 0 ||
 	    dir_open_at(l->state_fd, "slots", 0700, &l->slots_fd, err) < 0 ||
 	    dir_open_at(l->state_fd, "trash", 0700, &l->trash_fd, err) < 0 ||
-	    dir_open_at(l->state_fd, "images", 0700, &l->images_fd, err) < 0)
+	    dir_open_at(l->state_fd, "images", 0700, &l->images_fd, err) < 0 ||
+	    dir_open_at(l->state_fd, "homes", 0700, &l->homes_fd, err) < 0)
 		return -1;
 	/* An image holds files of uid 1000 and programs with set-user-id, which on the host are somebody
 	   to write to and root to run: nobody may get there. An earlier version made it 0755. */

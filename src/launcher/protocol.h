@@ -47,6 +47,10 @@ enum launcher_op {
 	LAUNCHER_CONSOLE, /* passes a read-only descriptor of what it said on its console */
 	LAUNCHER_OPEN_METADATA, /* passes a listening socket for what is sent in its network to
 				   LAUNCHER_METADATA_ADDRESS, port 80 */
+
+	/* A user's shared home; see home.h. No request removes one. */
+	LAUNCHER_MAKE_HOME, /* there is one for home_uid; idempotent */
+	LAUNCHER_MOUNT_HOME, /* home_uid's appears at /shared in machine `id`, which runs; idempotent */
 	LAUNCHER_OP_END
 };
 
@@ -77,7 +81,8 @@ struct launcher_request {
 	    [512]; /* one line: the public key every login certificate must be signed by */
 
 	uint32_t
-	    needs_disk; /* START: 1 = only from the disk it has; ERR_NOT_FOUND else */
+	    needs_disk;	   /* START: 1 = only from the disk it has; ERR_NOT_FOUND else */
+	uint32_t home_uid; /* MAKE_HOME, MOUNT_HOME: whose; not 2^32-1, which is nobody */
 };
 
 enum launcher_machine_state {

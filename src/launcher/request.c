@@ -97,7 +97,7 @@ wrong_in_create(const struct launcher_request *q)
 }
 
 /* What an operation has beside the fields that wrong_in_create() and wrong_in_start() look at. */
-enum { ID = 1, IMAGE = 2 };
+enum { ID = 1, IMAGE = 2, HOME = 8 };
 
 static const unsigned fields_of[LAUNCHER_OP_END] = {
     [LAUNCHER_CREATE] = ID | IMAGE,
@@ -113,6 +113,8 @@ static const unsigned fields_of[LAUNCHER_OP_END] = {
     [LAUNCHER_DROP_IMAGE] = IMAGE,
     [LAUNCHER_CONSOLE] = ID,
     [LAUNCHER_OPEN_METADATA] = ID,
+    [LAUNCHER_MAKE_HOME] = HOME,
+    [LAUNCHER_MOUNT_HOME] = ID | HOME,
 };
 
 static const char *
@@ -131,6 +133,8 @@ wrong_field(const struct launcher_request *q)
 		return "id";
 	if ((fields & IMAGE) && !is_name(q->image, sizeof(q->image)))
 		return "image";
+	if ((fields & HOME) && q->home_uid == UINT32_MAX)
+		return "home_uid";
 	if (q->op == LAUNCHER_REMOVE_IMAGE &&
 	    !is_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "launcher/create.h"
 #include "launcher/file.h"
+#include "launcher/home.h"
 #include "launcher/image.h"
 #include "launcher/instance.h"
 #include "launcher/machines.h"
@@ -184,6 +185,18 @@ serve_open_config(struct service *s, struct err *err)
 	return s->reply_fd >= 0 ? 0 : err_errno(err, errno, "open %s", s->l->config_path);
 }
 
+static int
+serve_make_home(struct service *s, struct err *err)
+{
+	return home_make(s->l, s->q->home_uid, err);
+}
+
+static int
+serve_mount_home(struct service *s, struct err *err)
+{
+	return home_mount(s->l, s->q->id, s->q->home_uid, err);
+}
+
 enum kind { ANY, MACHINES, PLAIN_MACHINES, INSTANCES };
 
 static const struct {
@@ -205,6 +218,8 @@ static const struct {
     [LAUNCHER_DROP_IMAGE] = {serve_drop_image, INSTANCES},
     [LAUNCHER_CONSOLE] = {serve_console, INSTANCES},
     [LAUNCHER_OPEN_METADATA] = {serve_open_metadata, INSTANCES},
+    [LAUNCHER_MAKE_HOME] = {serve_make_home, MACHINES},
+    [LAUNCHER_MOUNT_HOME] = {serve_mount_home, MACHINES},
 };
 
 static int

@@ -189,7 +189,9 @@ struct pool {
 	int64_t max_age_ms;	/* spares older than this are replaced */
 	double usd_per_hour;	/* per machine; 0: the provider's own price */
 	double max_usd_per_day; /* 0: no bound */
-	bool hedge;  /* a cold launch for somebody is made twice: the first one wins */
+	bool hedge; /* a cold launch for somebody is made twice: the first one wins */
+	bool
+	    shared_home; /* its user's is mounted on its machines, where the provider has such */
 	char *login; /* user name on its machines; NULL: the daemon's default */
 	char *
 	    options; /* what only its kind of provider understands: see provider.h; NULL: none */

@@ -558,8 +558,8 @@ on_op(void *arg)
 	}
 }
 
-static void
-take_failure(struct fake *f, enum fake_op kind, struct err *ret)
+void
+fake_take_failure(struct fake *f, enum fake_op kind, struct err *ret)
 {
 	for (struct planned_failure **at = &f->failures; *at; at = &(*at)->next) {
 		struct planned_failure *p = *at;
@@ -589,7 +589,7 @@ op_start(struct fake *f, enum fake_op kind, const char *token, const char *text,
 		strcpy(op->token.s, token);
 	list_push_back(&f->ops, &op->link);
 	f->calls[kind]++;
-	take_failure(f, kind, &op->failure);
+	fake_take_failure(f, kind, &op->failure);
 	timer_set(f->env.clock, &op->timer, delay_ms, on_op, op);
 	return op;
 }
@@ -807,6 +807,7 @@ fake_close(struct provider *p)
 	struct fake *f = fake_of(p);
 
 	f->muted = false;
+	fake_homes_close(f);
 	while (!list_empty(&f->ops))
 		op_refuse(list_entry(f->ops.next, struct op, link), ERR_CANCELLED,
 		    "the provider is closing");
@@ -833,6 +834,8 @@ static const struct provider_ops fake_ops = {
     .disk_remove = fake_disk_remove,
     .disk_attach = fake_disk_attach,
     .disk_detach = fake_disk_detach,
+    .home_make = fake_home_make,
+    .home_attach = fake_home_attach,
     .price = fake_price,
     .access = fake_access,
     .authorize = fake_authorize,
@@ -857,6 +860,7 @@ fake_provider_open(const struct fake_options *opt, const struct provider_env *en
 	f->world = world;
 	f->rng = opt->seed;
 	list_init(&f->ops);
+	list_init(&f->home_ops);
 	for (int i = 0; i < fake_world_size(world); i++)
 		if (fake_world_at(world, i)->state != FAKE_FREE)
 			fake_machine_adopt(f, fake_world_at(world, i));

@@ -31,6 +31,8 @@ struct fake_options {
 	int64_t snapshot_ms;
 	int64_t attach_ms;
 	int64_t detach_ms;
+	int64_t home_ms;       /* until a user's shared home is there */
+	int64_t mount_ms;      /* until it is in a machine */
 	int64_t image_ms;      /* until an image is there; builds too */
 	double fail_launch;    /* with nothing left behind */
 	int fail_launch_first; /* that many launches fail, then `fail_launch` counts */
@@ -39,6 +41,8 @@ struct fake_options {
 	double fail_contact;
 	double fail_disk;   /* with nothing left behind; snapshots, too */
 	double fail_attach; /* with the disk as it was */
+	double fail_home;
+	double fail_mount;
 	double fail_authorize;
 	double
 	    lose_reply; /* of launch, terminate, and all that disks have: it is done, the answer is ERR_UNAVAILABLE */
@@ -75,6 +79,8 @@ enum fake_op {
 	FAKE_DISK_REMOVE,
 	FAKE_DISK_ATTACH,
 	FAKE_DISK_DETACH,
+	FAKE_HOME_MAKE,
+	FAKE_HOME_ATTACH,
 	FAKE_OP_MAX,
 };
 
@@ -119,6 +125,9 @@ int fake_count_disks(const struct provider *p);
 /* The token of the machine that has this disk; NULL: none. */
 const char *fake_attached_to(const struct provider *p, const char *disk);
 bool fake_exists(const struct provider *p, const char *token);
+
+/* Whose shared home is in this machine; -1: nobody's. */
+int64_t fake_home_in(const struct provider *p, const char *token);
 
 /* The keys the last launch or authorize brought; NULL: none yet. */
 const char *fake_last_keys(const struct provider *p);

@@ -148,6 +148,14 @@ fake_count_disks(const struct provider *p)
 	return n;
 }
 
+int64_t
+fake_home_in(const struct provider *p, const char *token)
+{
+	const struct machine_sim *m = fake_find(fake_of(p), token);
+
+	return m ? (int64_t)m->rec->home - 1 : -1;
+}
+
 const char *
 fake_attached_to(const struct provider *p, const char *disk)
 {

@@ -35,6 +35,7 @@ struct fake {
 	struct fake_world *world;
 	struct map machines; /* of struct machine_sim, owned */
 	struct list ops;
+	struct list home_ops; /* of fake_home.c */
 	struct planned_failure *failures;
 	int calls[FAKE_OP_MAX];
 	int count; /* machines */
@@ -93,7 +94,19 @@ void fake_machine_plan(struct machine_sim *m);
 void fake_machine_drop(struct machine_sim *m);
 void fake_machine_gone(struct machine_sim *m, const char *why);
 
+/* ---- fake_home.c ---- */
+
+/* Members of provider_ops; see provider.h. The last one answers what is under way with ERR_CANCELLED. */
+void fake_home_make(struct provider *p, uint32_t uid, const char *options,
+    provider_launch_fn done, void *arg);
+void fake_home_attach(struct provider *p, const char *token, const char *ref,
+    const char *home_ref, provider_done_fn done, void *arg);
+void fake_homes_close(struct fake *f);
+
 /* ---- fake.c ---- */
+
+/* What fake_fail_next() planned for this operation; *ret stays as it is where there is nothing. */
+void fake_take_failure(struct fake *f, enum fake_op kind, struct err *ret);
 
 /* Reports the current version from the loop. */
 void fake_report_image(struct fake *f, const char *image);

@@ -18,7 +18,8 @@ enum fake_state { FAKE_FREE, FAKE_ALIVE, FAKE_DEAD, FAKE_ENDING, FAKE_STOPPED };
 
 struct fake_record {
 	uint32_t state;
-	uint32_t stray; /* bears no token; the one here is its name among us */
+	uint32_t stray : 1; /* bears no token; the one here is its name among us */
+	uint32_t home : 31; /* whose shared home is in it: the uid and one; 0: nobody's */
 	char token[ID_MAX];
 	union {
 		char image_version[16];

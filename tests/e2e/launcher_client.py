@@ -22,7 +22,7 @@ SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
 MAGIC, VERSION = 0x68727468, 1
 (CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG, START, STOP, FREEZE, THAW, SAVE_IMAGE,
- DROP_IMAGE, CONSOLE, OPEN_METADATA) = range(1, 16)
+ DROP_IMAGE, CONSOLE, OPEN_METADATA, MAKE_HOME, MOUNT_HOME) = range(1, 18)
 ALIVE, DEAD, ABSENT, STOPPED, FROZEN = range(1, 6)
 OK, INVALID, NOT_PERMITTED, NOT_FOUND, CONFLICT = range(5)
 UNAVAILABLE = 8
@@ -40,6 +40,7 @@ class Request(ctypes.Structure):
         ("lease_s", ctypes.c_uint64), ("hostname", ctypes.c_char * 64),
         ("host_key", ctypes.c_char * 1024), ("host_cert", ctypes.c_char * 2048),
         ("user_ca", ctypes.c_char * 512), ("needs_disk", ctypes.c_uint32),
+        ("home_uid", ctypes.c_uint32),
     ]
 
 

@@ -228,6 +228,24 @@ reads_every_other_setting(void **state)
 	config_free(c);
 }
 
+/* Where it costs nothing it is there unasked. */
+static void
+shared_homes_are_the_default_on_this_host_alone(void **state)
+{
+	struct config *c =
+	    must_parse("providers:\n  l: {kind: local}\n  f: {kind: fake}\n"
+		       "pools:\n  a: {provider: l, image: i}\n"
+		       "  b: {provider: l, image: i, shared_home: false}\n"
+		       "  c: {provider: f, image: i}\n"
+		       "  d: {provider: f, image: i, shared_home: true}\n");
+
+	assert_true(c->pools[0].shared_home);
+	assert_false(c->pools[1].shared_home);
+	assert_false(c->pools[2].shared_home);
+	assert_true(c->pools[3].shared_home);
+	config_free(c);
+}
+
 static void
 refuses_wrong_keys(void **state)
 {
@@ -464,6 +482,7 @@ main(void)
 	    cmocka_unit_test(reads_ec2),
 	    cmocka_unit_test(refuses_wrong_ec2),
 	    cmocka_unit_test(reads_every_other_setting),
+	    cmocka_unit_test(shared_homes_are_the_default_on_this_host_alone),
 	    cmocka_unit_test(refuses_wrong_keys),
 	    cmocka_unit_test(refuses_wrong_values),
 	    cmocka_unit_test(refuses_paths_the_kernel_cannot_take),

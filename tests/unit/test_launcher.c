@@ -133,6 +133,26 @@ only_the_operations_own_fields_count(void **state)
 	expect_refused(&q, "image");
 }
 
+static void
+a_home_is_a_number(void **state)
+{
+	struct launcher_request q = {.magic = LAUNCHER_MAGIC,
+	    .version = LAUNCHER_VERSION,
+	    .op = LAUNCHER_MAKE_HOME};
+	struct err err;
+
+	assert_int_equal(request_check(&q, sizeof(q), &err), 0);
+	q.home_uid = UINT32_MAX;
+	expect_refused(&q, "home_uid");
+	q.op = LAUNCHER_MOUNT_HOME;
+	strcpy(q.id, "m-000000000001");
+	expect_refused(&q, "home_uid");
+	q.home_uid = UINT32_MAX - 1;
+	assert_int_equal(request_check(&q, sizeof(q), &err), 0);
+	strcpy(q.id, "m-../../../../");
+	expect_refused(&q, "id");
+}
+
 /* An instance has neither keys nor a lease of the request's. */
 static void
 starting_an_instance_takes_what_it_needs(void **state)
@@ -343,6 +363,7 @@ main(void)
 	    cmocka_unit_test(a_good_request_passes),
 	    cmocka_unit_test(unterminated_strings_are_refused),
 	    cmocka_unit_test(only_the_operations_own_fields_count),
+	    cmocka_unit_test(a_home_is_a_number),
 	    cmocka_unit_test(starting_an_instance_takes_what_it_needs),
 	    IN_DIRECTORY(a_record_is_read_as_written),
 	    IN_DIRECTORY(damaged_records_are_errors),

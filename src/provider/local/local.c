@@ -589,6 +589,8 @@ static const struct provider_ops local_ops = {
     .image = local_image,
     .image_build = local_image_build,
     .image_remove = local_image_remove,
+    .home_make = local_home_make,
+    .home_attach = local_home_attach,
     .close = local_close,
 };
 

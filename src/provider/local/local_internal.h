@@ -73,6 +73,10 @@ void local_setup(struct provider *pr, const char *token, const char *ref,
     const char *command, int64_t timeout_ms, provider_setup_fn done, void *arg);
 void local_contact(struct provider *pr, const char *token, const char *address, int port,
     provider_done_fn done, void *arg);
+void local_home_make(struct provider *pr, uint32_t uid, const char *options,
+    provider_launch_fn done, void *arg);
+void local_home_attach(struct provider *pr, const char *token, const char *ref,
+    const char *home_ref, provider_done_fn done, void *arg);
 void local_jobs_close(struct local *l);
 
 #endif
