@@ -230,6 +230,21 @@ aws_json(struct aws_client *c, const char *target, const char *body,
 	return call;
 }
 
+struct aws_call *
+aws_rest(struct aws_client *c, const char *method, const char *action, const char *path,
+    const char *body, const struct aws_call_options *opt, aws_json_fn done, void *arg)
+{
+	const char *text = body ? body : "";
+	struct aws_call *call =
+	    call_new(c, lane_of(c, action, false), xstrdup(text), strlen(text), opt);
+
+	call->method = method;
+	call->rest = xstrdup(path);
+	call->json_done = done;
+	call->arg = arg;
+	return call;
+}
+
 uint64_t
 aws_client_calls(const struct aws_client *c, const char *action)
 {

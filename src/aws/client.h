@@ -4,8 +4,8 @@
 
 /*
  * Calls of one AWS service in one region: signed, paced below AWS's own throttle buckets, tried again with
- * back-off and full jitter where that is safe, corrected once for a clock that is wrong. Two protocols: Query
- * (EC2, STS, SQS: a form, XML back) and JSON 1.1 (EC2 Instance Connect).
+ * back-off and full jitter where that is safe, corrected once for a clock that is wrong. Three protocols: Query
+ * (EC2, STS, SQS: a form, XML back), JSON 1.1 (EC2 Instance Connect) and REST-JSON (EFS).
  *
  * Whether a call may be repeated is the caller's to say: one that has a client token, or only reads, may be.
  * A call that may not be repeated and whose reply was lost fails with ERR_UNAVAILABLE and `maybe_done`.
@@ -76,6 +76,8 @@ struct aws_error {
 	char code[96];	 /* AWS's, "RequestLimitExceeded"; "" where there is none */
 	bool maybe_done; /* it is not known whether it was done */
 	bool throttled;
+	char existing
+	    [64]; /* EFS: id of what is there already, with a status of 409; "" else */
 };
 
 /* reply is the root element, or NULL and err is not. err maps AWS's codes: throttling that did not end
@@ -96,6 +98,12 @@ typedef void (*aws_json_fn)(
     void *arg, const char *body, const struct aws_error *aws, const struct err *err);
 struct aws_call *aws_json(struct aws_client *c, const char *target, const char *body,
     const struct aws_call_options *opt, aws_json_fn done, void *arg);
+
+/* REST-JSON: `path` begins with '/', and may have a query; both as they are sent: percent-encoded, the query sorted. `action` is for
+   pace, messages and counts. body NULL: none. */
+struct aws_call *aws_rest(struct aws_client *c, const char *method, const char *action,
+    const char *path, const char *body, const struct aws_call_options *opt,
+    aws_json_fn done, void *arg);
 
 /* `done` is not called any more. What was sent was sent. */
 void aws_call_cancel(struct aws_call *call);

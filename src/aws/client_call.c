@@ -70,7 +70,14 @@ call_free(struct aws_call *call)
 	explicit_bzero(call->body, call->body_len);
 	free(call->body);
 	free(call->target);
+	free(call->rest);
 	free(call);
+}
+
+static bool
+speaks_json(const struct aws_call *call)
+{
+	return call->target || call->method;
 }
 
 /* Out of everything that could call it back, but for the credentials. */
@@ -95,7 +102,7 @@ end(struct aws_call *call, const struct xml *xml, const char *json,
 
 	move(call, held ? CALL_ABANDONED : CALL_DONE);
 	detach(call);
-	if (call->target)
+	if (speaks_json(call))
 		call->json_done(call->arg, json, aws, err);
 	else
 		call->query_done(call->arg, xml, aws, err);
@@ -349,7 +356,7 @@ on_fetched(void *arg, const struct fetch_reply *reply, bool sent, const struct e
 		aws_failure_of_reply(&call->failure, &a, reply);
 		call->lost = call->lost || call->failure.remedy == AWS_TRANSIENT;
 		next(call, reply->date_s, reply->retry_after_s);
-	} else if (call->target) {
+	} else if (speaks_json(call)) {
 		succeed_json(call, reply);
 	} else {
 		succeed_query(call, reply);
@@ -383,19 +390,43 @@ make_headers(const struct aws_call *call, const char *token, struct headers *hs)
 	put(hs, "X-Amz-Date", hs->date);
 	put(hs, "X-Amz-Security-Token", token);
 	put(hs, "X-Amz-Target", call->target);
-	put(hs, "Content-Type",
-	    call->target ? "application/x-amz-json-1.1"
-			 : "application/x-www-form-urlencoded; charset=utf-8");
+	if (call->method)
+		put(hs, "Content-Type", call->body_len ? "application/json" : NULL);
+	else
+		put(hs, "Content-Type",
+		    call->target ? "application/x-amz-json-1.1"
+				 : "application/x-www-form-urlencoded; charset=utf-8");
+}
+
+/* What is called below the endpoint: owned. Its query follows, or "". */
+static char *
+path_of(const struct aws_call *call, const char **ret_query)
+{
+	const char *base = call->c->path, *mark;
+	size_t n = strlen(base);
+
+	*ret_query = "";
+	if (!call->method)
+		return xstrdup(base);
+	mark = strchr(call->rest, '?');
+	if (mark)
+		*ret_query = mark + 1;
+	while (n > 0 && base[n - 1] == '/')
+		n--;
+	return xasprintf(
+	    "%.*s%.*s", (int)n, base, (int)strcspn(call->rest, "?"), call->rest);
 }
 
 static int
 sign(const struct aws_call *call, const struct credentials_key *key,
     const struct headers *hs, struct buf *authorization, struct err *err)
 {
+	const char *query;
+	AUTO_FREE char *path = path_of(call, &query);
 	const struct sigv4_request req = {
-	    .method = "POST",
-	    .path = call->c->path,
-	    .query = "",
+	    .method = call->method ? call->method : "POST",
+	    .path = path,
+	    .query = query,
 	    .headers = hs->h,
 	    .n_headers = hs->n,
 	    .body = call->body,
@@ -412,9 +443,13 @@ static void
 put_on_wire(struct aws_call *call, const struct headers *hs, const char *authorization)
 {
 	struct fetch_header h[HEADERS_MAX + 1];
+	const char *query;
+	AUTO_FREE char *path = path_of(call, &query);
+	AUTO_FREE char *url =
+	    xasprintf("%s%s%s%s", call->c->base, path, *query ? "?" : "", query);
 	struct fetch_request req = {
-	    .method = "POST",
-	    .url = call->c->url,
+	    .method = call->method ? call->method : "POST",
+	    .url = url,
 	    .headers = h,
 	    .n_headers = hs->n + 1,
 	    .body = call->body,

@@ -213,17 +213,26 @@ read_xml(const struct fetch_reply *reply, char code[96], char text[TEXT_MAX])
 	return code[0] != '\0';
 }
 
-/* {"__type": "com.amazonaws.x#CodeException:http://...", "message": "..."} */
+/* {"__type": "com.amazonaws.x#CodeException:http://...", "message": "..."}; EFS: {"ErrorCode": "Code", "Message": "...",
+   "AccessPointId": "fsap-..."} */
 static bool
-read_json(const struct fetch_reply *reply, char code[96], char text[TEXT_MAX])
+read_json(const struct fetch_reply *reply, char code[96], char text[TEXT_MAX],
+    char existing[64])
 {
+	static const char *const ids[] = {"FileSystemId", "AccessPointId"};
 	json_t *root = json_loadb(reply->body, reply->body_len, 0, NULL);
 	const char *type = json_string_value(json_object_get(root, "__type"));
 	const char *message = json_string_value(json_object_get(root, "message"));
 	const char *hash = type ? strchr(type, '#') : NULL;
+	const char *id;
 
 	if (!message)
 		message = json_string_value(json_object_get(root, "Message"));
+	if (!type)
+		type = json_string_value(json_object_get(root, "ErrorCode"));
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+		if ((id = json_string_value(json_object_get(root, ids[i]))))
+			copy_text(existing, 64, id);
 	copy_text(code, 96, hash ? hash + 1 : type ? type : "");
 	code[strcspn(code, ":")] = '\0';
 	copy_text(text, TEXT_MAX, message ? message : "");
@@ -259,8 +268,8 @@ aws_failure_of_reply(
 	bool theirs;
 
 	failure_init(f, reply->status);
-	theirs =
-	    read_xml(reply, f->aws.code, text) || read_json(reply, f->aws.code, text);
+	theirs = read_xml(reply, f->aws.code, text) ||
+		 read_json(reply, f->aws.code, text, f->aws.existing);
 	m = meaning_of(f->aws.code, reply->status);
 	f->remedy = m.remedy;
 	f->aws.throttled = m.remedy == AWS_THROTTLED;

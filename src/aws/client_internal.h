@@ -66,8 +66,10 @@ struct aws_call {
 	struct lane *lane;
 	enum call_state state;
 	struct aws_call_options opt;
-	char *target; /* X-Amz-Target; NULL: Query */
-	char *body;   /* owned, wiped: user data may hold a key */
+	char *target;	    /* X-Amz-Target; NULL: Query, or REST */
+	const char *method; /* of REST: static; NULL else */
+	char *rest;	    /* of REST: path below the endpoint's, and query */
+	char *body;	    /* owned, wiped: user data may hold a key */
 	size_t body_len;
 	aws_query_fn query_done;
 	aws_json_fn json_done;

@@ -92,6 +92,55 @@ field_images(const struct place *at, const struct field *f, const struct tree *t
 	return 0;
 }
 
+static int
+field_file_system(const struct place *at, const struct field *f, const struct tree *t,
+    void *to, struct err *err)
+{
+	const char *s = t->kind == TREE_SCALAR ? t->text : "";
+
+	if (strncmp(s, "fs-", 3) != 0 || strlen(s) < 11 || strlen(s) > 31 ||
+	    strspn(s + 3, "0123456789abcdef") != strlen(s) - 3)
+		return place_err(err, at, t,
+		    "expected the id of a file system, as in fs-0123456789abcdef0");
+	xstrset(to, s);
+	return 0;
+}
+
+static int
+field_groups(const struct place *at, const struct field *f, const struct tree *t,
+    void *to, struct err *err)
+{
+	struct ec2_settings *s = to;
+
+	if (t->kind != TREE_LIST || t->n < 1 || t->n > EC2_EFS_GROUPS_MAX)
+		return place_err(err, at, t,
+		    "expected a list of 1 to %d ids of security groups",
+		    EC2_EFS_GROUPS_MAX);
+	for (const struct tree *w = t->first; w; w = w->next) {
+		if (w->kind != TREE_SCALAR || strncmp(w->text, "sg-", 3) != 0 ||
+		    strlen(w->text) > 40 ||
+		    strspn(w->text + 3, "0123456789abcdef") != strlen(w->text) - 3)
+			return place_err(err, at, w,
+			    "expected the id of a security group, as in "
+			    "sg-0123456789abcdef0");
+		s->efs_groups[s->n_efs_groups++] = xstrdup(w->text);
+	}
+	return 0;
+}
+
+static const struct field efs_fields[] = {
+    {"file_system", field_file_system, offsetof(struct ec2_settings, efs_file_system)},
+    {"security_groups", field_groups, 0},
+    {NULL},
+};
+
+static int
+field_efs(const struct place *at, const struct field *f, const struct tree *t, void *to,
+    struct err *err)
+{
+	return yaml_fields_parse(at, t, efs_fields, to, err);
+}
+
 #define AT(member) offsetof(struct config_provider, member)
 const struct field config_ec2_fields[] = {
     {"kind", config_field_kind, AT(kind), .required = true},
@@ -100,6 +149,7 @@ const struct field config_ec2_fields[] = {
     {"profile", field_string, AT(ec2.profile)},
     {"events_queue", field_url, AT(ec2.events_queue)},
     {"speed", field_speed, AT(ec2.speed)},
+    {"efs", field_efs, AT(ec2)},
     {"images", field_images, AT(ec2)},
     {NULL},
 };

@@ -18,6 +18,7 @@ enum service {
 	SERVICE_STS,
 	SERVICE_EIC, /* ec2-instance-connect: JSON 1.1 */
 	SERVICE_SQS,
+	SERVICE_EFS, /* elasticfilesystem: REST-JSON */
 	SERVICE_MAX,
 };
 

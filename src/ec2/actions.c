@@ -10,6 +10,7 @@ const struct service_info service_info[SERVICE_MAX] = {
     [SERVICE_STS] = {"sts", "https://sts.amazonaws.com/doc/2011-06-15/", NULL},
     [SERVICE_EIC] = {"ec2-instance-connect", NULL, "AWSEC2InstanceConnectService."},
     [SERVICE_SQS] = {"sqs", "http://queue.amazonaws.com/doc/2012-11-05/", "AmazonSQS."},
+    [SERVICE_EFS] = {"elasticfilesystem", NULL, NULL},
 };
 
 /* One for each act_*.c. */
@@ -32,6 +33,8 @@ static const struct action_table families[] = {
     {SERVICE_EC2, type_actions},
     {SERVICE_EC2, volume_actions},
     {SERVICE_EC2, zone_actions},
+    {SERVICE_EFS, efs_actions},
+    {SERVICE_EFS, efs_target_actions},
     {SERVICE_EIC, eic_actions},
     {SERVICE_SQS, sqs_actions},
     {SERVICE_STS, sts_actions},

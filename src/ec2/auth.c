@@ -36,9 +36,9 @@ static const struct wording incomplete = {
 static int
 refuse(struct request *q, enum service s, const struct wording *w, const char *message)
 {
-	const char *code = s == SERVICE_EC2		 ? w->ec2
-			   : s == SERVICE_EIC || q->json ? w->json
-							 : w->query;
+	const char *code = s == SERVICE_EC2				     ? w->ec2
+			   : s == SERVICE_EIC || s == SERVICE_EFS || q->json ? w->json
+									     : w->query;
 
 	return request_fail(q, code, "%s", message ?: w->message);
 }
@@ -129,7 +129,7 @@ auth_check(struct request *q, struct http_request *http, const struct config *c,
 	if (service == SERVICE_MAX)
 		return request_fail(q, "AuthFailure",
 		    "Credential should be scoped to correct service: this endpoint "
-		    "serves ec2, sts, ec2-instance-connect and sqs.");
+		    "serves ec2, sts, ec2-instance-connect, sqs and elasticfilesystem.");
 	*ret_service = service;
 	key = config_credentials_of(c, claim.access_key_id);
 	if (!key)

@@ -18,6 +18,7 @@
 #include "ec2/action.h"
 #include "ec2/auth.h"
 #include "ec2/dispatch.h"
+#include "ec2/efs.h"
 #include "ec2/request.h"
 #include "ec2/scenario.h"
 #include "ec2/world.h"
@@ -73,7 +74,7 @@ set_request_id(struct request *q)
 static bool
 speaks_json(const struct call *c)
 {
-	return c->q.json || c->service == SERVICE_EIC;
+	return c->q.json || c->service == SERVICE_EIC || c->service == SERVICE_EFS;
 }
 
 static void
@@ -117,6 +118,10 @@ write_error_json(struct call *c)
 {
 	struct buf *b = &c->q.reply.body;
 
+	if (c->service == SERVICE_EFS) {
+		efs_write_error(&c->q);
+		return;
+	}
 	if (c->service == SERVICE_EIC)
 		use_eic_error(&c->q);
 	buf_str(b, "{\"__type\":");
@@ -227,20 +232,26 @@ static void
 send_reply(struct call *c)
 {
 	struct request *q = &c->q;
-	const char *json = c->service == SERVICE_EIC ? "application/x-amz-json-1.1"
-						     : "application/x-amz-json-1.0";
+	const char *json = c->service == SERVICE_EFS   ? "application/json"
+			   : c->service == SERVICE_EIC ? "application/x-amz-json-1.1"
+						       : "application/x-amz-json-1.0";
 	struct http_field headers[] = {
 	    {"Content-Type", speaks_json(c) ? json : "text/xml;charset=UTF-8"},
 	    {"x-amzn-requestid", q->id},
+	    {"x-amzn-ErrorType", q->code},
 	};
+	bool typed = c->service == SERVICE_EFS && request_failed(q);
 
 	finish_reply(c);
 	log_call(q);
 	if (c->drop)
 		http_drop(q->http);
 	else
-		http_reply(q->http, request_failed(q) ? q->status : 200, headers, 2,
-		    &q->reply.body);
+		http_reply(q->http,
+		    request_failed(q) ? q->status
+		    : q->success      ? q->success
+				      : 200,
+		    headers, typed ? 3 : 2, &q->reply.body);
 	call_free(c);
 }
 
@@ -361,6 +372,8 @@ read_form(struct call *c, struct http_request *http)
 	size_t n;
 	const char *body = http_body(http, &n);
 
+	if (c->service == SERVICE_EFS)
+		return efs_read(q, http);
 	if (target && prefix) {
 		if (strncmp(target, prefix, strlen(prefix)) != 0)
 			return NULL;

@@ -26,6 +26,8 @@ extern const struct action volume_actions[];
 extern const struct action zone_actions[];
 extern const struct action eic_actions[];
 extern const struct action sqs_actions[];
+extern const struct action efs_actions[];
+extern const struct action efs_target_actions[];
 extern const struct action template_actions[];
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ec2/efs.h"
 #include "ec2/idempotent.h"
 #include "ec2/instance.h"
 #include "ec2/objects.h"
@@ -29,5 +30,8 @@ const struct kind *const kinds[] = {
     &kind_message,
     &kind_template,
     &kind_template_version,
+    &kind_file_system,
+    &kind_access_point,
+    &kind_mount_target,
     NULL,
 };

@@ -56,6 +56,9 @@ struct request {
 	char code[96];
 	char message[512];
 	int status;
+	char existing[64]; /* of a failure: the id of what is there already; see efs.h */
+
+	int success; /* status of a reply that is no failure; 0: 200 */
 
 	struct reply reply;
 

@@ -31,6 +31,9 @@ const char *const delay_names[DELAY_MAX] = {
     [DELAY_SNAPSHOT] = "snapshot",
     [DELAY_IMAGE] = "image",
     [DELAY_INTERFACE] = "interface",
+    [DELAY_FILE_SYSTEM] = "file_system",
+    [DELAY_ACCESS_POINT] = "access_point",
+    [DELAY_MOUNT_TARGET] = "mount_target",
     [DELAY_EVENT] = "event",
     [DELAY_TOKEN] = "token",
 };

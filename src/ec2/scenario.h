@@ -40,8 +40,11 @@ enum delay {
 	DELAY_SNAPSHOT,	 /* pending → completed */
 	DELAY_IMAGE,	 /* pending → available */
 	DELAY_INTERFACE, /* attaching → attached, detaching → detached */
-	DELAY_EVENT,	 /* state change → message in the queue */
-	DELAY_TOKEN,	 /* client tokens are forgotten */
+	DELAY_FILE_SYSTEM, /* creating → available, deleting → gone; so for the next two */
+	DELAY_ACCESS_POINT,
+	DELAY_MOUNT_TARGET,
+	DELAY_EVENT, /* state change → message in the queue */
+	DELAY_TOKEN, /* client tokens are forgotten */
 	DELAY_MAX,
 };
 

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "net/fetch.h"
+#include "provider/ec2/efs.h"
 #include "provider/ec2/internal.h"
 #include "provider/ec2/probe.h"
 #include "provider/ec2/ssh.h"
@@ -236,6 +237,7 @@ ec2_free(struct ec2 *e)
 	free(e->owner);
 	free(e->control_line);
 	free(e->known_hosts);
+	free(e->efs_endpoint);
 	free(e);
 }
 
@@ -257,6 +259,7 @@ ec2_close(struct provider *p)
 	aws_client_close(e->aws);
 	aws_client_close(e->sqs);
 	aws_client_close(e->eic);
+	ec2_efs_close(e->efs);
 	close_machines(e);
 	ec2_images_close(e);
 	ssh_runner_close(e->ssh);
@@ -300,6 +303,8 @@ static const struct provider_ops ec2_ops = {
     .price = ec2_price,
     .access = ec2_access,
     .authorize = ec2_authorize,
+    .home_make = ec2_home_make,
+    .home_attach = ec2_home_attach,
     .counts = ec2_counts,
     .close = ec2_close,
 };
@@ -436,6 +441,9 @@ open_client(struct ec2 *e, struct err *err)
 		    "add 'region: us-west-2' or the like to the provider, or set "
 		    "AWS_REGION");
 	}
+	e->efs_endpoint =
+	    s->endpoint ? xstrdup(s->endpoint)
+			: xstrdup_null(credentials_endpoint_url(e->credentials, "efs"));
 	if (!s->endpoint)
 		s->endpoint =
 		    xstrdup_null(credentials_endpoint_url(e->credentials, "ec2"));

@@ -17,6 +17,7 @@ struct provider;
 struct provider_env;
 
 #define EC2_IMAGES_MAX 64
+#define EC2_EFS_GROUPS_MAX 5 /* EFS API Reference, CreateMountTarget */
 
 /* Where an image name comes from: the newest available one of this owner whose name matches. */
 struct ec2_image_source {
@@ -36,6 +37,9 @@ struct ec2_settings {
 	char *events_queue; /* URL of an SQS queue of state-change events; NULL: none */
 	double
 	    speed; /* of an endpoint whose time runs faster; 0: 1; below 0: it throttles nobody */
+	char *efs_file_system;		      /* of shared homes; NULL: one is made */
+	char *efs_groups[EC2_EFS_GROUPS_MAX]; /* of its mount targets */
+	int n_efs_groups;		      /* 0: one is made */
 	struct ec2_image_source images[EC2_IMAGES_MAX];
 	int n_images;
 };

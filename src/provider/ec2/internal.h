@@ -18,6 +18,7 @@
  *   connect.c  EC2 Instance Connect
  *   sessions.c who is logged in
  *   events.c   state-change events, as a hint
+ *   efs*.c     shared homes: efs.h
  */
 
 #include <stdbool.h>
@@ -33,6 +34,7 @@
 #include "provider/provider.h"
 
 struct credentials;
+struct efs;
 struct fetcher;
 struct probe;
 struct ssh_job;
@@ -186,6 +188,7 @@ struct ec2_machine {
 	char private_address[64], public_address[64];
 	char *why; /* owned: EC2's state reason */
 	char spot_request[32];
+	char zone[32], subnet[32], vpc[32];
 	int64_t created_at, lease_at; /* wall ms; 0: not known */
 	char *volumes[4];	      /* owned */
 	char *interfaces[4];
@@ -255,6 +258,8 @@ struct ec2 {
 	bool sweeping;
 	uint64_t sweep;
 	int n_probing, n_watched;
+	struct efs *efs;    /* NULL until somebody needs a shared home */
+	char *efs_endpoint; /* owned; NULL: the region's */
 };
 
 static inline struct ec2 *
@@ -270,6 +275,7 @@ struct ec2_instance {
 	const char *ref;
 	enum ec2_state state;
 	const char *private_address, *public_address, *reason, *spot_request, *options;
+	const char *zone, *subnet, *vpc;
 	int launch_index;
 	int64_t created_at, lease_at;
 	struct id token; /* empty: bears none of ours */

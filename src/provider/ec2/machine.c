@@ -345,6 +345,12 @@ ec2_machine_observe(struct ec2_machine *m, const struct ec2_instance *i)
 		ec2_machine_end_at(m, i->lease_at);
 	if (i->spot_request)
 		copy(m->spot_request, sizeof(m->spot_request), i->spot_request);
+	if (i->zone)
+		copy(m->zone, sizeof(m->zone), i->zone);
+	if (i->subnet)
+		copy(m->subnet, sizeof(m->subnet), i->subnet);
+	if (i->vpc)
+		copy(m->vpc, sizeof(m->vpc), i->vpc);
 	take_words(m->volumes, i->volumes);
 	take_words(m->interfaces, i->interfaces);
 	if (i->reason && *i->reason &&

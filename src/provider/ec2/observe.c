@@ -111,6 +111,9 @@ ec2_instance_read(const struct xml *item, struct ec2_instance *ret)
 	    .public_address = text_or_null(xml_text(item, "ipAddress")),
 	    .reason = text_or_null(xml_text(item, "stateReason/message")),
 	    .spot_request = text_or_null(xml_text(item, "spotInstanceRequestId")),
+	    .zone = text_or_null(xml_text(item, "placement/availabilityZone")),
+	    .subnet = text_or_null(xml_text(item, "subnetId")),
+	    .vpc = text_or_null(xml_text(item, "vpcId")),
 	    .launch_index = (int)xml_int(item, "amiLaunchIndex", 0),
 	    .created_at = time_from(xml_text(item, "launchTime")),
 	};

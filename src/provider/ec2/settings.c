@@ -30,6 +30,10 @@ ec2_settings_copy(struct ec2_settings *to, const struct ec2_settings *from)
 	    .speed = from->speed,
 	    .n_images = from->n_images,
 	};
+	to->efs_file_system = xstrdup_null(from->efs_file_system);
+	to->n_efs_groups = from->n_efs_groups;
+	for (int i = 0; i < from->n_efs_groups; i++)
+		to->efs_groups[i] = xstrdup(from->efs_groups[i]);
 	for (int i = 0; i < from->n_images; i++) {
 		texts_of(&to->images[i], a);
 		texts_of((struct ec2_image_source *)&from->images[i], b);
@@ -53,6 +57,12 @@ ec2_settings_equal(const struct ec2_settings *a, const struct ec2_settings *b)
 	    !same(a->profile, b->profile) || !same(a->events_queue, b->events_queue) ||
 	    a->speed != b->speed || a->n_images != b->n_images)
 		return false;
+	if (!same(a->efs_file_system, b->efs_file_system) ||
+	    a->n_efs_groups != b->n_efs_groups)
+		return false;
+	for (int i = 0; i < a->n_efs_groups; i++)
+		if (!same(a->efs_groups[i], b->efs_groups[i]))
+			return false;
 	for (int i = 0; i < a->n_images; i++) {
 		texts_of((struct ec2_image_source *)&a->images[i], x);
 		texts_of((struct ec2_image_source *)&b->images[i], y);
@@ -72,6 +82,9 @@ ec2_settings_fini(struct ec2_settings *s)
 	free(s->endpoint);
 	free(s->profile);
 	free(s->events_queue);
+	free(s->efs_file_system);
+	for (int i = 0; i < s->n_efs_groups; i++)
+		free(s->efs_groups[i]);
 	for (int i = 0; i < s->n_images; i++) {
 		texts_of(&s->images[i], t);
 		for (int k = 0; k < TEXTS; k++)
