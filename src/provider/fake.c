@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The operations of the fake provider. Every call becomes an `op` with a timer; its effect and its answer
+/* The operations of the fake provider, but for disks and homes. Every call becomes an `op` with a timer; its effect and its answer
    come when the timer fires, so that nothing is called from inside an operation. */
 
 #include "provider/fake.h"
@@ -16,28 +16,8 @@
 
 #define OUTPUT_MAX 65535
 
-struct op {
-	struct list link;  /* in fake.ops */
-	struct fake *fake; /* borrowed */
-	struct timer timer;
-	enum fake_op kind;
-	union {
-		provider_launch_fn launch;
-		provider_done_fn done;
-		provider_setup_fn setup;
-		provider_inventory_fn inventory;
-		provider_attach_fn attach;
-	} fn;
-	void *arg;
-	struct id token;    /* empty: none was given */
-	char *text;	    /* owned: a reference, command, image or address */
-	char *version;	    /* owned: the image's */
-	int64_t number;	    /* seconds, or a timeout in ms */
-	struct err failure; /* code set: fails so, and does nothing */
-};
-
-static void
-effect(struct fake *f, enum fake_op op, const char *token)
+void
+fake_effect(struct fake *f, enum fake_op op, const char *token)
 {
 	if (f->on_effect && !f->muted)
 		f->on_effect(f->on_effect_arg, op, token);
@@ -54,8 +34,8 @@ op_free(struct op *op)
 }
 
 /* Answers and frees; when muted, at the close. */
-static void
-op_done(struct op *op, const struct err *err)
+void
+fake_op_done(struct op *op, const struct err *err)
 {
 	provider_done_fn done = op->fn.done;
 	void *arg = op->arg;
@@ -67,8 +47,8 @@ op_done(struct op *op, const struct err *err)
 		done(arg, err);
 }
 
-static void
-op_launched(struct op *op, const char *ref, const struct err *err)
+void
+fake_op_launched(struct op *op, const char *ref, const struct err *err)
 {
 	provider_launch_fn done = op->fn.launch;
 	void *arg = op->arg;
@@ -103,8 +83,8 @@ op_listed(struct op *op, const struct sighting *all, int n, const struct err *er
 	done(arg, all, n, err);
 }
 
-static void
-op_attached(struct op *op, const char *warning, const struct err *err)
+void
+fake_op_attached(struct op *op, const char *warning, const struct err *err)
 {
 	provider_attach_fn done = op->fn.attach;
 	void *arg = op->arg;
@@ -115,8 +95,8 @@ op_attached(struct op *op, const char *warning, const struct err *err)
 	done(arg, warning, err);
 }
 
-static void
-op_fail(struct op *op, const struct err *why)
+void
+fake_op_fail(struct op *op, const struct err *why)
 {
 	struct err err = *why;
 
@@ -124,7 +104,7 @@ op_fail(struct op *op, const struct err *why)
 	case FAKE_LAUNCH:
 	case FAKE_DISK_MAKE:
 	case FAKE_DISK_SNAPSHOT:
-		op_launched(op, NULL, &err);
+		fake_op_launched(op, NULL, &err);
 		break;
 	case FAKE_SETUP:
 		op_set_up(op, -1, "", &err);
@@ -133,16 +113,16 @@ op_fail(struct op *op, const struct err *why)
 		op_listed(op, NULL, 0, &err);
 		break;
 	case FAKE_DISK_ATTACH:
-		op_attached(op, NULL, &err);
+		fake_op_attached(op, NULL, &err);
 		break;
 	default:
-		op_done(op, &err);
+		fake_op_done(op, &err);
 		break;
 	}
 }
 
-static void __attribute__((format(printf, 3, 4)))
-op_refuse(struct op *op, enum err_code code, const char *fmt, ...)
+void
+fake_op_refuse(struct op *op, enum err_code code, const char *fmt, ...)
 {
 	struct err err;
 	va_list ap;
@@ -150,10 +130,10 @@ op_refuse(struct op *op, enum err_code code, const char *fmt, ...)
 	va_start(ap, fmt);
 	err_setv(&err, code, fmt, ap);
 	va_end(ap);
-	op_fail(op, &err);
+	fake_op_fail(op, &err);
 }
 
-static const struct err no_error;
+const struct err fake_no_error;
 
 static bool
 launch_fails(struct fake *f)
@@ -170,7 +150,7 @@ run_launch(struct op *op)
 {
 	struct fake *f = op->fake;
 	struct machine_sim *m = fake_find(f, op->token.s);
-	struct err err = no_error;
+	struct err err = fake_no_error;
 	char ref[FAKE_REF_MAX];
 
 	if (!m) {
@@ -184,107 +164,19 @@ run_launch(struct op *op)
 			m = fake_machine_add(f, op->token.s, op->version,
 			    fake_launch_time(f), op->number * 1000, &err);
 		if (!m) {
-			op_fail(op, &err);
+			fake_op_fail(op, &err);
 			return;
 		}
-		effect(f, FAKE_LAUNCH, op->token.s);
+		fake_effect(f, FAKE_LAUNCH, op->token.s);
 		fake_sight(m);
 	}
 	if (fake_happens(f, f->opt.lose_reply)) {
 		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
-		op_fail(op, &err);
+		fake_op_fail(op, &err);
 		return;
 	}
 	(void)snprintf(ref, sizeof(ref), "fake-%s", op->token.s);
-	op_launched(op, ref, &err);
-}
-
-/* Disks are kept as machines are: something with a token that becomes ready, and can be ended. */
-static void
-run_disk(struct op *op)
-{
-	struct fake *f = op->fake;
-	struct machine_sim *m = fake_find(f, op->token.s);
-	struct err err = no_error;
-	char ref[FAKE_REF_MAX];
-
-	if (!m) {
-		if (op->text && !fake_find_by(f, NULL, op->text))
-			err_set(&err, ERR_NOT_FOUND, "there is no %s", op->text);
-		else if (fake_happens(f, f->opt.fail_disk))
-			err_set(&err, ERR_INTERNAL,
-			    "the disk could not be made (fake failure)");
-		else
-			m = fake_machine_add(f, op->token.s, NULL,
-			    op->kind == FAKE_DISK_MAKE ? f->opt.disk_ms
-						       : f->opt.snapshot_ms,
-			    0, &err);
-		if (!m) {
-			op_fail(op, &err);
-			return;
-		}
-		effect(f, op->kind, op->token.s);
-		fake_sight(m);
-	}
-	if (fake_happens(f, f->opt.lose_reply)) {
-		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
-		op_fail(op, &err);
-		return;
-	}
-	(void)snprintf(ref, sizeof(ref), "fake-%s", op->token.s);
-	op_launched(op, ref, &err);
-}
-
-static bool
-is_ready(const struct machine_sim *m)
-{
-	return m && m->rec->state == FAKE_ALIVE && m->seen_ready;
-}
-
-static void
-run_attach(struct op *op)
-{
-	struct fake *f = op->fake;
-	struct machine_sim *d = fake_find(f, op->token.s), *m = fake_find(f, op->text);
-	const char *has = d ? d->rec->attached_to : "";
-
-	if (!is_ready(d))
-		op_refuse(op, ERR_UNAVAILABLE, "disk %s is not there", op->token.s);
-	else if (!is_ready(m))
-		op_refuse(op, ERR_UNAVAILABLE, "machine %s does not answer", op->text);
-	else if (*has && strcmp(has, op->text) != 0 && fake_find(f, has))
-		op_refuse(op, ERR_CONFLICT, "machine %s has the disk", has);
-	else if (fake_happens(f, f->opt.fail_attach))
-		op_refuse(
-		    op, ERR_INTERNAL, "the disk could not be attached (fake failure)");
-	else {
-		if (strcmp(has, op->text) != 0) {
-			(void)snprintf(d->rec->attached_to, sizeof(d->rec->attached_to),
-			    "%s", op->text);
-			effect(f, FAKE_DISK_ATTACH, op->token.s);
-		}
-		if (fake_happens(f, f->opt.lose_reply))
-			op_refuse(
-			    op, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
-		else
-			op_attached(op, NULL, &no_error);
-	}
-}
-
-static void
-run_detach(struct op *op)
-{
-	struct fake *f = op->fake;
-	struct machine_sim *d = fake_find(f, op->token.s);
-
-	if (d && strcmp(d->rec->attached_to, op->text) == 0) {
-		d->rec->attached_to[0] = '\0';
-		effect(f, FAKE_DISK_DETACH, op->token.s);
-	}
-	if (fake_happens(f, f->opt.lose_reply))
-		op_refuse(op, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
-	else
-		op_done(op, &no_error);
+	fake_op_launched(op, ref, &err);
 }
 
 static void
@@ -292,14 +184,14 @@ run_terminate(struct op *op)
 {
 	struct fake *f = op->fake;
 	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
-	struct err err = no_error;
+	struct err err = fake_no_error;
 
 	if (!m) {
 		fake_sight_gone(f, op->token.s, op->text, NULL);
 	} else if (m->rec->state != FAKE_ENDING) {
 		m->rec->ends_at = clock_wall_ms(f->env.clock) + f->opt.terminate_ms;
 		m->rec->state = FAKE_ENDING;
-		effect(f, op->kind, op->token.s);
+		fake_effect(f, op->kind, op->token.s);
 		if (f->opt.terminate_ms > 0)
 			fake_machine_plan(m);
 		else
@@ -307,7 +199,7 @@ run_terminate(struct op *op)
 	}
 	if (fake_happens(f, f->opt.lose_reply))
 		err_set(&err, ERR_UNAVAILABLE, "the answer was lost (fake failure)");
-	op_done(op, &err);
+	fake_op_done(op, &err);
 }
 
 /* A stopped machine's timers stand still: it has no lease until it runs again. */
@@ -318,7 +210,7 @@ run_stop(struct op *op)
 	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
 
 	if (!m || (m->rec->state != FAKE_ALIVE && m->rec->state != FAKE_STOPPED)) {
-		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
+		fake_op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
 		return;
 	}
 	if (m->rec->state == FAKE_ALIVE) {
@@ -329,11 +221,11 @@ run_stop(struct op *op)
 		m->seen_ready = false;
 		m->sessions = 0;
 		fake_machine_plan(m);
-		effect(f, FAKE_STOP, op->token.s);
+		fake_effect(f, FAKE_STOP, op->token.s);
 		if (!m->rec->ready_at)
 			fake_sight(m);
 	}
-	op_done(op, &no_error);
+	fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -344,25 +236,26 @@ run_start(struct op *op)
 	int64_t now = clock_wall_ms(f->env.clock);
 
 	if (!m || (m->rec->state != FAKE_ALIVE && m->rec->state != FAKE_STOPPED)) {
-		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
+		fake_op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
 		return;
 	}
 	if (m->rec->state == FAKE_STOPPED && m->rec->ready_at) {
-		op_refuse(op, ERR_CONFLICT, "machine %s is still stopping", op->token.s);
+		fake_op_refuse(
+		    op, ERR_CONFLICT, "machine %s is still stopping", op->token.s);
 		return;
 	}
 	if (m->rec->state == FAKE_STOPPED) {
 		if (fake_happens(f, f->opt.fail_start)) {
-			op_refuse(op, ERR_NO_CAPACITY, "no capacity (fake failure)");
+			fake_op_refuse(op, ERR_NO_CAPACITY, "no capacity (fake failure)");
 			return;
 		}
 		m->rec->ready_at = now + f->opt.start_ms;
 		m->rec->ends_at = op->number > 0 ? now + op->number * 1000 : 0;
 		m->rec->state = FAKE_ALIVE;
 		fake_machine_plan(m);
-		effect(f, FAKE_START, op->token.s);
+		fake_effect(f, FAKE_START, op->token.s);
 	}
-	op_done(op, &no_error);
+	fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -372,13 +265,13 @@ run_deadline(struct op *op)
 	struct machine_sim *m = fake_find_by(f, op->token.s, op->text);
 
 	if (!m || m->rec->state != FAKE_ALIVE) {
-		op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
+		fake_op_refuse(op, ERR_NOT_FOUND, "no machine %s", op->token.s);
 		return;
 	}
 	m->rec->ends_at = clock_wall_ms(f->env.clock) + op->number * 1000;
 	fake_machine_plan(m);
-	effect(f, FAKE_DEADLINE, op->token.s);
-	op_done(op, &no_error);
+	fake_effect(f, FAKE_DEADLINE, op->token.s);
+	fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -389,19 +282,22 @@ run_setup(struct op *op)
 	const char *command = op->text;
 
 	if (!m || m->rec->state != FAKE_ALIVE || !m->seen_ready)
-		op_refuse(op, ERR_UNAVAILABLE, "machine %s does not answer", op->token.s);
+		fake_op_refuse(
+		    op, ERR_UNAVAILABLE, "machine %s does not answer", op->token.s);
 	else if (op->number < 0)
-		op_refuse(op, ERR_UNAVAILABLE, "the command took too long and was ended");
+		fake_op_refuse(
+		    op, ERR_UNAVAILABLE, "the command took too long and was ended");
 	else if (fake_happens(f, f->opt.fail_setup))
-		op_set_up(op, 1, "fake failure\n", &no_error);
+		op_set_up(op, 1, "fake failure\n", &fake_no_error);
 	else if (strncmp(command, "exit ", 5) == 0)
-		op_set_up(op, (int)(strtol(command + 5, NULL, 10) & 255), "", &no_error);
+		op_set_up(
+		    op, (int)(strtol(command + 5, NULL, 10) & 255), "", &fake_no_error);
 	else if (strncmp(command, "echo ", 5) == 0) {
 		AUTO_FREE char *output = xasprintf("%.*s\n", OUTPUT_MAX - 1, command + 5);
 
-		op_set_up(op, 0, output, &no_error);
+		op_set_up(op, 0, output, &fake_no_error);
 	} else {
-		op_set_up(op, 0, "", &no_error);
+		op_set_up(op, 0, "", &fake_no_error);
 	}
 }
 
@@ -415,9 +311,10 @@ run_contact(struct op *op)
 	if (!m || fake_look(m, &text).state != SIGHTING_READY ||
 	    strcmp(text.address, op->text) != 0 || op->number != FAKE_PORT ||
 	    fake_happens(f, f->opt.fail_contact))
-		op_refuse(op, ERR_UNAVAILABLE, "no SSH server answers at %s", op->text);
+		fake_op_refuse(
+		    op, ERR_UNAVAILABLE, "no SSH server answers at %s", op->text);
 	else
-		op_done(op, &no_error);
+		fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -428,12 +325,13 @@ run_authorize(struct op *op)
 
 	if (!m || m->rec->state != FAKE_ALIVE || !m->seen_ready ||
 	    fake_happens(f, f->opt.fail_authorize)) {
-		op_refuse(op, ERR_UNAVAILABLE, "machine %s takes no keys", op->token.s);
+		fake_op_refuse(
+		    op, ERR_UNAVAILABLE, "machine %s takes no keys", op->token.s);
 		return;
 	}
 	xstrset(&f->last_keys, op->text);
-	effect(f, FAKE_AUTHORIZE, op->token.s);
-	op_done(op, &no_error);
+	fake_effect(f, FAKE_AUTHORIZE, op->token.s);
+	fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -455,7 +353,7 @@ run_inventory(struct op *op)
 			n++;
 		}
 	}
-	op_listed(op, all, n, &no_error);
+	op_listed(op, all, n, &fake_no_error);
 	free(all);
 	free(texts);
 }
@@ -481,14 +379,14 @@ run_image_build(struct op *op)
 	struct fake_image *im = fake_world_image(f->world, op->text);
 
 	if (!im) {
-		op_refuse(op, ERR_INVALID, "too many images, or too long a name");
+		fake_op_refuse(op, ERR_INVALID, "too many images, or too long a name");
 		return;
 	}
 	(void)snprintf(
 	    im->version, sizeof(im->version), "%ld", strtol(im->version, NULL, 10) + 1);
-	effect(f, FAKE_IMAGE_BUILD, NULL);
+	fake_effect(f, FAKE_IMAGE_BUILD, NULL);
 	report_image(f, op->text);
-	op_done(op, &no_error);
+	fake_op_done(op, &fake_no_error);
 }
 
 static void
@@ -499,7 +397,7 @@ on_op(void *arg)
 	if (op->fake->muted)
 		return; /* until the close */
 	if (op->failure.code != ERR_NONE) {
-		op_fail(op, &op->failure);
+		fake_op_fail(op, &op->failure);
 		return;
 	}
 	switch (op->kind) {
@@ -523,13 +421,13 @@ on_op(void *arg)
 		break;
 	case FAKE_IMAGE:
 		report_image(op->fake, op->text);
-		op_done(op, &no_error);
+		fake_op_done(op, &fake_no_error);
 		break;
 	case FAKE_IMAGE_BUILD:
 		run_image_build(op);
 		break;
 	case FAKE_IMAGE_REMOVE:
-		op_done(op, &no_error);
+		fake_op_done(op, &fake_no_error);
 		break;
 	case FAKE_STOP:
 		run_stop(op);
@@ -542,16 +440,16 @@ on_op(void *arg)
 		break;
 	case FAKE_DISK_MAKE:
 	case FAKE_DISK_SNAPSHOT:
-		run_disk(op);
+		fake_run_disk(op);
 		break;
 	case FAKE_DISK_REMOVE:
 		run_terminate(op);
 		break;
 	case FAKE_DISK_ATTACH:
-		run_attach(op);
+		fake_run_attach(op);
 		break;
 	case FAKE_DISK_DETACH:
-		run_detach(op);
+		fake_run_detach(op);
 		break;
 	default:
 		assert(!"an operation");
@@ -573,8 +471,8 @@ fake_take_failure(struct fake *f, enum fake_op kind, struct err *ret)
 	}
 }
 
-static struct op *
-op_start(struct fake *f, enum fake_op kind, const char *token, const char *text,
+struct op *
+fake_op_start(struct fake *f, enum fake_op kind, const char *token, const char *text,
     int64_t delay_ms, void *arg)
 {
 	struct op *op = xnew(struct op);
@@ -597,14 +495,14 @@ op_start(struct fake *f, enum fake_op kind, const char *token, const char *text,
 void
 fake_report_image(struct fake *f, const char *image)
 {
-	op_start(f, FAKE_IMAGE, NULL, image, 0, NULL);
+	fake_op_start(f, FAKE_IMAGE, NULL, image, 0, NULL);
 }
 
 static void
 fake_launch(struct provider *p, const struct launch_spec *spec, provider_launch_fn done,
     void *arg)
 {
-	struct op *op = op_start(fake_of(p), FAKE_LAUNCH, spec->token, NULL, 0, arg);
+	struct op *op = fake_op_start(fake_of(p), FAKE_LAUNCH, spec->token, NULL, 0, arg);
 
 	op->fn.launch = done;
 	op->version = xstrdup_null(spec->image_version);
@@ -617,7 +515,7 @@ static void
 fake_terminate(struct provider *p, const char *token, const char *ref,
     provider_done_fn done, void *arg)
 {
-	op_start(fake_of(p), FAKE_TERMINATE, token, ref, 0, arg)->fn.done = done;
+	fake_op_start(fake_of(p), FAKE_TERMINATE, token, ref, 0, arg)->fn.done = done;
 }
 
 static void
@@ -625,7 +523,8 @@ fake_deadline(struct provider *p, const char *token, const char *ref, int64_t se
     const char *warning, provider_done_fn done, void *arg)
 {
 	struct fake *f = fake_of(p);
-	struct op *op = op_start(f, FAKE_DEADLINE, token, ref, f->opt.deadline_ms, arg);
+	struct op *op =
+	    fake_op_start(f, FAKE_DEADLINE, token, ref, f->opt.deadline_ms, arg);
 
 	op->fn.done = done;
 	op->number = seconds;
@@ -649,7 +548,7 @@ fake_setup(struct provider *p, const char *token, const char *ref, const char *c
 	int64_t ms = command_ms(f, command);
 	bool late = timeout_ms > 0 && ms > timeout_ms;
 	struct op *op =
-	    op_start(f, FAKE_SETUP, token, command, late ? timeout_ms : ms, arg);
+	    fake_op_start(f, FAKE_SETUP, token, command, late ? timeout_ms : ms, arg);
 
 	op->fn.setup = done;
 	op->number = late ? -1 : 0;
@@ -660,7 +559,8 @@ fake_contact(struct provider *p, const char *token, const char *address, int por
     provider_done_fn done, void *arg)
 {
 	struct fake *f = fake_of(p);
-	struct op *op = op_start(f, FAKE_CONTACT, token, address, f->opt.contact_ms, arg);
+	struct op *op =
+	    fake_op_start(f, FAKE_CONTACT, token, address, f->opt.contact_ms, arg);
 
 	op->fn.done = done;
 	op->number = port;
@@ -669,7 +569,8 @@ fake_contact(struct provider *p, const char *token, const char *address, int por
 static void
 fake_inventory(struct provider *p, provider_inventory_fn done, void *arg)
 {
-	op_start(fake_of(p), FAKE_INVENTORY, NULL, NULL, 0, arg)->fn.inventory = done;
+	fake_op_start(fake_of(p), FAKE_INVENTORY, NULL, NULL, 0, arg)->fn.inventory =
+	    done;
 }
 
 static void
@@ -677,7 +578,7 @@ fake_image(struct provider *p, const char *image)
 {
 	struct fake *f = fake_of(p);
 
-	op_start(f, FAKE_IMAGE, NULL, image, f->opt.image_ms, NULL);
+	fake_op_start(f, FAKE_IMAGE, NULL, image, f->opt.image_ms, NULL);
 }
 
 static void
@@ -685,28 +586,29 @@ fake_image_build(struct provider *p, const char *image, provider_done_fn done, v
 {
 	struct fake *f = fake_of(p);
 
-	op_start(f, FAKE_IMAGE_BUILD, NULL, image, f->opt.image_ms, arg)->fn.done = done;
+	fake_op_start(f, FAKE_IMAGE_BUILD, NULL, image, f->opt.image_ms, arg)->fn.done =
+	    done;
 }
 
 static void
 fake_image_remove(struct provider *p, const char *image, const char *version,
     provider_done_fn done, void *arg)
 {
-	op_start(fake_of(p), FAKE_IMAGE_REMOVE, NULL, image, 0, arg)->fn.done = done;
+	fake_op_start(fake_of(p), FAKE_IMAGE_REMOVE, NULL, image, 0, arg)->fn.done = done;
 }
 
 static void
 fake_stop(struct provider *p, const char *token, const char *ref, bool hibernate,
     provider_done_fn done, void *arg)
 {
-	op_start(fake_of(p), FAKE_STOP, token, ref, 0, arg)->fn.done = done;
+	fake_op_start(fake_of(p), FAKE_STOP, token, ref, 0, arg)->fn.done = done;
 }
 
 static void
 fake_start(struct provider *p, const char *ref, const struct launch_spec *spec,
     provider_done_fn done, void *arg)
 {
-	struct op *op = op_start(fake_of(p), FAKE_START, spec->token, ref, 0, arg);
+	struct op *op = fake_op_start(fake_of(p), FAKE_START, spec->token, ref, 0, arg);
 
 	op->fn.done = done;
 	op->number = spec->lease_s;
@@ -724,51 +626,8 @@ fake_authorize(struct provider *p, const char *token, const char *ref, const cha
 {
 	struct fake *f = fake_of(p);
 
-	op_start(f, FAKE_AUTHORIZE, token, keys, f->opt.authorize_ms, arg)->fn.done =
+	fake_op_start(f, FAKE_AUTHORIZE, token, keys, f->opt.authorize_ms, arg)->fn.done =
 	    done;
-}
-
-static void
-fake_disk_make(
-    struct provider *p, const struct disk_spec *spec, provider_launch_fn done, void *arg)
-{
-	op_start(fake_of(p), FAKE_DISK_MAKE, spec->token, spec->source_ref, 0, arg)
-	    ->fn.launch = done;
-}
-
-static void
-fake_disk_snapshot(struct provider *p, const char *token, const char *disk_ref,
-    provider_launch_fn done, void *arg)
-{
-	op_start(fake_of(p), FAKE_DISK_SNAPSHOT, token, disk_ref, 0, arg)->fn.launch =
-	    done;
-}
-
-static void
-fake_disk_remove(struct provider *p, const char *token, const char *ref,
-    provider_done_fn done, void *arg)
-{
-	op_start(fake_of(p), FAKE_DISK_REMOVE, token, ref, 0, arg)->fn.done = done;
-}
-
-static void
-fake_disk_attach(struct provider *p, const struct attach_spec *spec,
-    provider_attach_fn done, void *arg)
-{
-	struct fake *f = fake_of(p);
-
-	op_start(f, FAKE_DISK_ATTACH, spec->disk, spec->machine, f->opt.attach_ms, arg)
-	    ->fn.attach = done;
-}
-
-static void
-fake_disk_detach(
-    struct provider *p, const struct attach_spec *spec, provider_done_fn done, void *arg)
-{
-	struct fake *f = fake_of(p);
-
-	op_start(f, FAKE_DISK_DETACH, spec->disk, spec->machine, f->opt.detach_ms, arg)
-	    ->fn.done = done;
 }
 
 static void
@@ -809,7 +668,7 @@ fake_close(struct provider *p)
 	f->muted = false;
 	fake_homes_close(f);
 	while (!list_empty(&f->ops))
-		op_refuse(list_entry(f->ops.next, struct op, link), ERR_CANCELLED,
+		fake_op_refuse(list_entry(f->ops.next, struct op, link), ERR_CANCELLED,
 		    "the provider is closing");
 	fake_free(f);
 }

@@ -49,6 +49,27 @@ struct fake {
 	char *last_keys; /* owned */
 };
 
+/* One call: its effect and its answer come when the timer fires. */
+struct op {
+	struct list link;  /* in fake.ops */
+	struct fake *fake; /* borrowed */
+	struct timer timer;
+	enum fake_op kind;
+	union {
+		provider_launch_fn launch;
+		provider_done_fn done;
+		provider_setup_fn setup;
+		provider_inventory_fn inventory;
+		provider_attach_fn attach;
+	} fn;
+	void *arg;
+	struct id token;    /* empty: none was given */
+	char *text;	    /* owned: a reference, command, image or address */
+	char *version;	    /* owned: the image's */
+	int64_t number;	    /* seconds, or a timeout in ms */
+	struct err failure; /* code set: fails so, and does nothing */
+};
+
 static inline struct fake *
 fake_of(const struct provider *p)
 {
@@ -107,6 +128,40 @@ void fake_homes_close(struct fake *f);
 
 /* What fake_fail_next() planned for this operation; *ret stays as it is where there is nothing. */
 void fake_take_failure(struct fake *f, enum fake_op kind, struct err *ret);
+
+/* Begins a call, which on its time is run by its kind. The rest answer it and free it; when muted, at the close. */
+struct op *fake_op_start(struct fake *f, enum fake_op kind, const char *token,
+    const char *text, int64_t delay_ms, void *arg);
+void fake_op_done(struct op *op, const struct err *err);
+void fake_op_launched(struct op *op, const char *ref, const struct err *err);
+void fake_op_attached(struct op *op, const char *warning, const struct err *err);
+void fake_op_fail(struct op *op, const struct err *why);
+void fake_op_refuse(struct op *op, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The world has changed by it: tells the test. */
+void fake_effect(struct fake *f, enum fake_op op, const char *token);
+extern const struct err fake_no_error;
+
+/* ---- fake_disk.c ---- */
+
+void fake_run_disk(struct op *op);
+void fake_run_attach(struct op *op);
+void fake_run_detach(struct op *op);
+
+/* Members of provider_ops; see provider.h. */
+void fake_disk_make(
+    struct provider *p, const struct disk_spec *spec, provider_launch_fn done, void *arg);
+void fake_disk_snapshot(struct provider *p, const char *token, const char *disk_ref,
+    provider_launch_fn done, void *arg);
+void fake_disk_remove(struct provider *p, const char *token, const char *ref,
+    provider_done_fn done, void *arg);
+void fake_disk_attach(struct provider *p, const struct attach_spec *spec,
+    provider_attach_fn done, void *arg);
+void fake_disk_detach(
+    struct provider *p, const struct attach_spec *spec, provider_done_fn done, void *arg);
+
+/* ---- fake.c, images ---- */
 
 /* Reports the current version from the loop. */
 void fake_report_image(struct fake *f, const char *image);
