@@ -47,8 +47,8 @@ class Cli:
         self.env = {"HOME": str(home), "PATH": os.environ["PATH"], "HEARTH_SOCKET": fake.path if fake else "/nowhere"}
         self.state = home / ".local/state/hearth"
 
-    def start(self, *args, **kw):
-        return subprocess.Popen([HEARTH, *map(str, args)], env=self.env, stdout=subprocess.PIPE,
+    def start(self, *args, before=(), **kw):
+        return subprocess.Popen([*before, HEARTH, *map(str, args)], env=self.env, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, stdin=kw.pop("stdin", subprocess.DEVNULL), text=True, **kw)
 
     def run(self, *args, **kw):
@@ -565,6 +565,10 @@ def test_a_group_is_all_or_none(cli, fake):
     assert list((cli.state / "reservations").iterdir()) == []
 
 
+# As a terminal's shell starts it, and as nohup does, whichever of both the tests run under.
+WITH_HANGUP, WITHOUT_HANGUP = ["env", "--default-signal=HUP"], ["env", "--ignore-signal=HUP"]
+
+
 def wait_for(what, seconds=10):
     until = time.monotonic() + seconds
     while not what():
@@ -576,7 +580,7 @@ def wait_for(what, seconds=10):
 def test_a_signal_gives_the_reservation_back(cli, fake, sig):
     cli.key()
     fake.prepare_looks, fake.hold_get = 1, threading.Event()
-    p = cli.start("reserve", "--json", "--count", "2")
+    p = cli.start("reserve", "--json", "--count", "2", before=WITH_HANGUP)
     wait_for(lambda: any("wait=" in path for _, path, _ in fake.calls))
     p.send_signal(sig)
     out, err = p.communicate(timeout=10)
@@ -584,6 +588,17 @@ def test_a_signal_gives_the_reservation_back(cli, fake, sig):
     assert p.returncode == 128 + sig and out == ""
     assert err == "hearth: reserve: interrupted; nothing is reserved\n"
     assert {r["state"] for r in fake.reservations.values()} == {"ended"}
+
+
+def test_under_nohup_a_hangup_changes_nothing(cli, fake):
+    cli.key()
+    fake.prepare_looks, fake.hold_get = 1, threading.Event()
+    p = cli.start("reserve", "--json", before=WITHOUT_HANGUP)
+    wait_for(lambda: any("wait=" in path for _, path, _ in fake.calls))
+    p.send_signal(signal.SIGHUP)
+    fake.hold_get.set()
+    out, err = p.communicate(timeout=10)
+    assert (p.returncode, err) == (0, "") and json.loads(out)["state"] == "active"
 
 
 def test_a_daemon_that_restarts_is_waited_for(cli, fake):
@@ -711,11 +726,21 @@ def test_255_without_a_swap_is_255(cli, fake):
 def test_run_passes_a_signal_on_and_still_ends(cli, fake, sig, code):
     cli.key()
     cli.stand_in_for_ssh('exec sleep 30')
-    p = cli.start("run", "--", "x")
+    p = cli.start("run", "--", "x", before=WITH_HANGUP)
     wait_for(lambda: cli.ssh_calls())
     time.sleep(0.1)  # from noting its arguments to exec
     p.send_signal(sig)
     assert p.communicate(timeout=10)[1] == "" and p.returncode == code
+    assert [r["state"] for r in fake.reservations.values()] == ["ended"]
+
+
+def test_under_nohup_run_outlives_a_hangup(cli, fake):
+    cli.key()
+    cli.stand_in_for_ssh('exec sleep 0.5')
+    p = cli.start("run", "--", "x", before=WITHOUT_HANGUP)
+    wait_for(lambda: cli.ssh_calls())
+    p.send_signal(signal.SIGHUP)
+    assert p.communicate(timeout=10)[1] == "" and p.returncode == 0
     assert [r["state"] for r in fake.reservations.values()] == ["ended"]
 
 
