@@ -17,12 +17,16 @@ import subprocess
 import tempfile
 import threading
 
+from patience import PATIENCE
+
 NETWORK = "10.213.0.0/16"
 GATEWAY_A, A = "10.213.0.2", "10.213.0.3"
 GATEWAY_B, B = "10.213.0.4", "10.213.0.5"
 HOST, HOST_LAN, LAN = "198.51.100.1", "192.0.2.1", "192.0.2.2"
 OUTSIDE, FAR, METADATA = "198.51.100.2", "203.0.113.7", "169.254.169.254"
 CLONE_NEWNET = 0x40000000
+# How long an answer may take, of a busy host; and how long is waited for one that gets lost, where nothing tells of it.
+ANSWERED, LOST = 5 * PATIENCE, 0.3
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -149,7 +153,7 @@ class Lab:
                     s.shutdown(socket.SHUT_RDWR)
                 thread.join(5)
 
-    def ask(self, name, address, port, kind=socket.SOCK_STREAM, family=socket.AF_INET, timeout=0.3):
+    def ask(self, name, address, port, kind=socket.SOCK_STREAM, family=socket.AF_INET, timeout=ANSWERED):
         """What the server says, or None when it cannot be reached."""
         with self.open_socket(name, family, kind) as s:
             s.settimeout(timeout)

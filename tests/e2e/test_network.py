@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from network_lab import (A, B, FAR, GATEWAY_A, GATEWAY_B, HOST, HOST_LAN, LAN, METADATA, NETWORK,
+from hearth import wait_for
+from network_lab import (A, ANSWERED, B, FAR, GATEWAY_A, GATEWAY_B, HOST, HOST_LAN, LAN, LOST, METADATA, NETWORK,
                          OUTSIDE, Lab, driver_path)
 from patience import PATIENCE
 
@@ -51,13 +52,12 @@ def spoof(lab, name, source, target, port):
             s.sendto(head + udp, (target, port))
 
 
-def heard(seen):
+def heard(seen, seconds=ANSWERED):
     """Packets are in a listener's queue when send returns, but its thread may be behind."""
-    for _ in range(30):
-        if seen:
-            return True
+    end = time.monotonic() + seconds
+    while not seen and time.monotonic() < end:
         time.sleep(0.01)
-    return False
+    return bool(seen)
 
 
 # What works
@@ -99,11 +99,13 @@ def test_machine_has_loopback_and_no_ipv6(net):
 
 def test_attach_takes_milliseconds(net):
     times = []
-    for _ in range(10):
+
+    def is_quick():
         times.append(int(net.attach(3, "c").stdout))
         net.driver("detach", NETWORK, 3)
-    print("attach, microseconds:", sorted(times))
-    assert min(times) < 5000 * PATIENCE
+        return times[-1] < 5000 * PATIENCE
+
+    wait_for(is_quick, seconds=30, message=lambda: f"microseconds: {sorted(times)}")  # a busy host lets it be so in the end
 
 
 # DNS
@@ -171,7 +173,7 @@ def test_resolv_conf_is_read_with_care(lab, text, expected):
 def probe(lab, where, target, kind):
     """Whether anything gets through; an answer may come from another address and be lost."""
     with lab.listen(where, "0.0.0.0", 8080, kind) as seen:
-        return lab.ask("a", target, 8080, kind) or heard(seen)
+        return lab.ask("a", target, 8080, kind, timeout=LOST) or heard(seen, LOST)
 
 
 TO_HOST = "fib daddr type local reject"
@@ -189,7 +191,7 @@ TO_HOST = "fib daddr type local reject"
 def test_refused(net, where, target, rule, kind):
     assert not probe(net, where, target, kind)
     net.delete_rule(rule)
-    assert probe(net, where, target, kind), f"without {rule!r} it must work"
+    wait_for(lambda: probe(net, where, target, kind), message=f"without {rule!r} it must work")
 
 
 def test_refused_at_once(net):
@@ -272,10 +274,11 @@ def test_arp_fills_no_table_of_the_host(net):
         return set(net.ip("host", "neigh show dev hth0ad50003").split()) & {A, *strangers}
 
     who_has(net, [*strangers, A])
+    wait_for(lambda: A in known())
     assert known() == {A}
     net.sh("host", "echo 1 >/proc/sys/net/ipv4/conf/hth0ad50003/arp_ignore")
     who_has(net, strangers)
-    assert len(known()) == 100
+    wait_for(lambda: len(known()) == 100)
 
 
 def test_ipv6_that_a_machine_brought_up_itself(net):
@@ -289,17 +292,17 @@ def test_ipv6_that_a_machine_brought_up_itself(net):
         net.ip(name, f"neigh add {address} lladdr {mac} dev {interface}")
     v6 = dict(family=socket.AF_INET6)
     with net.listen("host", "::", 8080, **v6):
-        assert net.ask("a", "fd00:1::1", 8080, **v6) is None
+        assert net.ask("a", "fd00:1::1", 8080, timeout=LOST, **v6) is None
         net.delete_rule("meta nfproto ipv6 drop")
         net.delete_rule("fib saddr . iif oif")
-        assert net.ask("a", "fd00:1::1", 8080, timeout=3, **v6)
+        assert net.ask("a", "fd00:1::1", 8080, **v6)
 
 
 @pytest.mark.parametrize("frm", ["outside", "lan"])
 def test_nobody_reaches_a_machine_through_the_host(net, frm):
     net.ip("outside", f"route add {NETWORK} via {HOST}")
     with net.listen("a", "0.0.0.0", 22):
-        assert net.ask(frm, A, 22) is None
+        assert net.ask(frm, A, 22, timeout=LOST) is None
         net.delete_rule("oifgroup 181731328 drop")
         net.delete_rule("iifname @closed")
         assert net.ask(frm, A, 22)
@@ -308,7 +311,7 @@ def test_nobody_reaches_a_machine_through_the_host(net, frm):
 def test_host_becomes_no_router(net):
     net.ip("outside", f"route add 192.0.2.0/24 via {HOST}")
     with net.listen("lan", LAN, 80):
-        assert net.ask("outside", LAN, 80) is None
+        assert net.ask("outside", LAN, 80, timeout=LOST) is None
         net.delete_rule("iifname @closed")
         assert net.ask("outside", LAN, 80)
 
@@ -461,7 +464,7 @@ def test_two_networks_on_one_host(lab):
     lab.driver("attach", "10.214.0.0/24", 1, f"/proc/self/fd/{lab.fds['c']}")
     with lab.listen("outside", FAR, 80), lab.listen("c", "0.0.0.0", 80):
         assert lab.ask("a", FAR, 80) == HOST and lab.ask("c", FAR, 80) == HOST
-        assert lab.ask("a", "10.214.0.3", 80) is None
+        assert lab.ask("a", "10.214.0.3", 80, timeout=LOST) is None
         lab.driver("teardown", other)
         assert lab.ask("a", FAR, 80) == HOST
     lab.teardown()
@@ -508,7 +511,7 @@ def test_iptables_that_drops_what_is_forwarded(lab, chain):
         assert lab.ask("a", FAR, 80) == HOST
         assert lab.ask("a", B, 80) is None
         lab.sh("host", f"iptables -D {chain} 1; iptables -D {chain} 1")
-        assert lab.ask("a", FAR, 80) is None
+        assert lab.ask("a", FAR, 80, timeout=LOST) is None
     lab.setup()
     lab.teardown()
     assert lab.snapshot() == before
