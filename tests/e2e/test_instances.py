@@ -15,6 +15,7 @@ import pytest
 
 import launcher_client as lc
 from launcher_client import Launcher, new_id
+from patience import PATIENCE
 
 SHARE = 0.25  # of its tests in a sample: see conftest.py
 
@@ -92,7 +93,7 @@ class Instance:
         out = subprocess.run(
             ["ssh", "-F", "none", "-i", self.launcher.keys.path("user"), "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes",
              "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", f"{user}@{self.address}", command],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, preexec_fn=self.launcher.enter_netns)
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * PATIENCE, preexec_fn=self.launcher.enter_netns)
         assert not check or out.returncode == 0, (command, out)
         return out.stdout.strip() if check else out
 
@@ -367,14 +368,19 @@ def test_metadata_is_each_ones_own(launcher, instances):
 def test_port_80_is_free_and_the_services_own_can_be_taken(launcher, instances):
     """Web servers listen at all addresses; the metadata service must not be in their way, nor they in its."""
     i = instances(1)
-    serve = "(setsid sudo python3 -m http.server --bind 0.0.0.0 %d >/dev/null 2>&1 &); sleep 1; "
+
+    def serve(port):
+        i.ssh(f"(setsid sudo python3 -m http.server --bind 0.0.0.0 {port} >/dev/null 2>&1 &);"
+              f" for n in $(seq {100 * PATIENCE}); do ss -Htln src 0.0.0.0:{port} | grep -q . && exit; sleep 0.1; done; exit 1")
+
     own = i.ssh("ss -tln src 169.254.169.254 | awk 'NR == 2 { print $4 }'").rpartition(":")[2]
     assert own not in ("", "80")
-    assert "Directory listing" in i.ssh(serve % 80 + "curl -s http://127.0.0.1/; true")
+    serve(80)
+    assert "Directory listing" in i.ssh("curl -s http://127.0.0.1/")
     ask = "curl -s -m 5 http://169.254.169.254/latest/meta-data/instance-id"
     assert i.ssh(ask) == i.ec2_id
     i.close_metadata()
-    i.ssh(serve % int(own))
+    serve(own)
     i.serve()
     assert i.ssh(ask) == i.ec2_id
 

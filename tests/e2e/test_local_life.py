@@ -234,19 +234,20 @@ def test_expiry_is_punctual(house, alice):
 
 def test_idle(house, alice):
     """Without a session it ends soon; with one it stays, and ends after the session's end."""
-    quiet = alice.reserve("--idle", "2s", "--name", "quiet")
-    busy = alice.reserve("--idle", "2s", "--name", "busy")
+    idle = 2 * PATIENCE  # longer than a login takes
+    quiet = alice.reserve("--idle", f"{idle}s", "--name", "quiet")
+    busy = alice.reserve("--idle", f"{idle}s", "--name", "busy")
     with process(alice, ["sh", "-c", busy["ssh_command"] + " 'echo in; cat'"], stdin=subprocess.PIPE,
                  stdout=subprocess.PIPE) as session:
         assert session.stdout.readline() == b"in\n"
         ended = wait_for(lambda: (e := house.reservation(quiet["id"]))["state"] == "ended" and e)
         assert ended["reason"] == "expired", ended
-        assert 1.9 <= at(ended["ended_at"]) - at(quiet["ready_at"]) <= 2 + LATE
-        time.sleep(1.5)
+        assert idle - 0.1 <= at(ended["ended_at"]) - at(quiet["ready_at"]) <= idle + LATE
+        time.sleep(0.75 * idle)
         assert house.reservation(busy["id"])["state"] == "active"
         start = time.time()
     ended = wait_for(lambda: (e := house.reservation(busy["id"]))["state"] == "ended" and e)
-    assert ended["reason"] == "expired" and 1.5 <= at(ended["ended_at"]) - start <= 2 + LATE, ended
+    assert ended["reason"] == "expired" and idle - 0.5 <= at(ended["ended_at"]) - start <= idle + LATE, ended
 
 
 def test_extend(house, alice):

@@ -93,7 +93,7 @@ def copy_sources(target):
 
 def copy_build(build, target):
     """The programs of a build, for the tests that run them from there."""
-    skip = shutil.ignore_patterns("*.p", "*.a", "meson-*", "*.ninja", ".ninja*", "compile_commands.json", "results")
+    skip = shutil.ignore_patterns("*.p", "*.a", "meson-logs", "meson-private", "*.ninja", ".ninja*", "compile_commands.json", "results")
     shutil.copytree(build, target, ignore=skip, symlinks=True)
 
 
