@@ -315,6 +315,9 @@ aws_failure_of_silence(
 	f->remedy = why->code == ERR_UNAVAILABLE ? AWS_TRANSIENT : AWS_FINAL;
 	f->err = *why;
 	err_wrap(&f->err, "%s", about->action);
-	if (why->code != ERR_CANCELLED)
+	if (why->hint[0]) /* about whom is trusted */
+		err_hint(&f->err, "AWS_CA_BUNDLE, or the profile's ca_bundle, names the "
+				  "file of the authorities that are trusted");
+	else if (why->code != ERR_CANCELLED)
 		hint_endpoint(&f->err, about);
 }

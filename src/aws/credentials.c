@@ -57,6 +57,7 @@ struct credentials {
 	char *shared_file;
 	credentials_getenv_fn getenv;
 	char *region;	  /* once it was asked for */
+	char *ca_bundle;  /* likewise */
 	struct list urls; /* likewise */
 	bool warned;	  /* of a file that others may read */
 
@@ -461,6 +462,7 @@ credentials_free(struct credentials *c)
 	free(c->config_file);
 	free(c->shared_file);
 	free(c->region);
+	free(c->ca_bundle);
 	free(c);
 }
 
@@ -509,6 +511,19 @@ credentials_region(struct credentials *c)
 	c->region = xstrdup_null(credentials_view_region(&v));
 	credentials_view_fini(&v);
 	return c->region;
+}
+
+const char *
+credentials_ca_bundle(struct credentials *c)
+{
+	struct credentials_view v;
+	struct err ignored;
+
+	if (c->ca_bundle || load_view(c, &v, &ignored) < 0)
+		return c->ca_bundle;
+	c->ca_bundle = credentials_view_ca_bundle(&v);
+	credentials_view_fini(&v);
+	return c->ca_bundle;
 }
 
 const char *

@@ -65,6 +65,10 @@ void credentials_rejected(struct credentials *c, const char *access_key_id);
    Valid as long as c. Reads files: blocks for that. */
 const char *credentials_region(struct credentials *c);
 
+/* Likewise the file of the authorities that servers are checked by: AWS_CA_BUNDLE, the profile's `ca_bundle`; NULL: the system's. It
+   is for whoever makes the fetcher: fetcher_trust(). */
+const char *credentials_ca_bundle(struct credentials *c);
+
 /* Likewise for a service ("ec2"): AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL, then the profile's services section and
    endpoint_url, unless AWS_IGNORE_CONFIGURED_ENDPOINT_URLS; NULL: none. */
 const char *credentials_endpoint_url(struct credentials *c, const char *service);

@@ -165,6 +165,7 @@ bool credentials_view_has_profile(const struct credentials_view *v, const char *
 char *credentials_view_path(const struct credentials_view *v, const char *path);
 
 const char *credentials_view_region(const struct credentials_view *v);
+char *credentials_view_ca_bundle(const struct credentials_view *v); /* owned */
 const char *credentials_view_endpoint_url(
     const struct credentials_view *v, const char *service);
 

@@ -146,6 +146,15 @@ credentials_view_region(const struct credentials_view *v)
 	return s && *s ? s : NULL;
 }
 
+char *
+credentials_view_ca_bundle(const struct credentials_view *v)
+{
+	const char *s = credentials_view_env(v, "AWS_CA_BUNDLE");
+
+	s = s ? s : credentials_view_get(v, "ca_bundle");
+	return s && *s ? credentials_view_path(v, s) : NULL;
+}
+
 /* "ec2-instance-connect" → "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT" with upper, "ec2_instance_connect" without. */
 static char *
 service_key(const char *prefix, const char *service, bool upper)

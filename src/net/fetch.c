@@ -19,6 +19,7 @@ struct fetcher {
 	struct list under_way;
 	struct list refused;
 	int n_under_way, connections_max;
+	char *ca_file; /* owned; NULL: the system's */
 	bool closed;
 	int handles; /* still open */
 };
@@ -117,6 +118,11 @@ explain(const struct fetch *r, CURLcode rc, struct err *err)
 	else
 		err_set(err, rc == CURLE_URL_MALFORMAT ? ERR_INVALID : ERR_UNAVAILABLE,
 		    "%s: %s", r->where, why);
+	if (rc == CURLE_SSL_CACERT_BADFILE)
+		err_hint(err, "name a file of certificates (PEM) that can be read");
+	else if (rc == CURLE_PEER_FAILED_VERIFICATION)
+		err_hint(err, "is it the right server? its authority is not in %s",
+		    r->f->ca_file ?: "this host's list");
 }
 
 static bool
@@ -302,6 +308,12 @@ fetcher_new(struct uv_loop_s *uv, int connections_max)
 	return f;
 }
 
+void
+fetcher_trust(struct fetcher *f, const char *ca_file)
+{
+	xstrset(&f->ca_file, ca_file);
+}
+
 static void
 cancel_all(struct list *requests)
 {
@@ -323,8 +335,10 @@ on_handle_closed(uv_handle_t *h)
 {
 	struct fetcher *f = h->data;
 
-	if (--f->handles == 0)
-		free(f);
+	if (--f->handles > 0)
+		return;
+	free(f->ca_file);
+	free(f);
 }
 
 void
@@ -360,6 +374,10 @@ launch(struct fetch *r)
 	if (!r->easy)
 		abort();
 	fetch_set_options(r);
+	if (r->f->ca_file) {
+		curl_easy_setopt(r->easy, CURLOPT_CAINFO, r->f->ca_file);
+		curl_easy_setopt(r->easy, CURLOPT_CAPATH, NULL); /* the system's */
+	}
 	rc = curl_multi_add_handle(r->f->multi, r->easy);
 	if (rc != CURLM_OK) {
 		err_set(&r->refusal, ERR_INTERNAL, "%s: %s", r->where,

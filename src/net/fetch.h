@@ -22,6 +22,10 @@ struct uv_loop_s;
    requests wait for one. */
 struct fetcher *fetcher_new(struct uv_loop_s *uv, int connections_max);
 
+/* From now on servers are checked against the authorities in this file (PEM; copied, read at each connection), and no others;
+   NULL: the system's. */
+void fetcher_trust(struct fetcher *f, const char *ca_file);
+
 /* Ends what is under way: each `done` is called with ERR_CANCELLED before this returns. The loop frees the
    rest. NULL is nothing. */
 void fetcher_close(struct fetcher *f);
@@ -62,7 +66,7 @@ struct fetch_reply {
 };
 
 /* Either reply or err is NULL. ERR_UNAVAILABLE: no connection, time-out, cut off, TLS refused (the message
-   says which); `sent` tells whether any byte of the request may have reached the peer, so that something may
+   says which; there is a hint where the server is not trusted, or the file of authorities is of no use); `sent` tells whether any byte of the request may have reached the peer, so that something may
    have been done there. ERR_TOO_LARGE: more than reply_max. ERR_INVALID: the URL. ERR_CANCELLED. */
 typedef void (*fetch_fn)(
     void *arg, const struct fetch_reply *reply, bool sent, const struct err *err);

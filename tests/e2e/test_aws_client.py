@@ -16,7 +16,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-PROXY = {}  # for awscall's environment
+PROXY = {}  # and other words for awscall's environment
 TOKEN = "AQoDYXdzEPT//////////wEXAMPLE"
 
 
@@ -126,15 +126,41 @@ def test_an_endpoint_of_this_host_needs_no_proxy(endpoint, monkeypatch):
     one_line(awscall("--endpoint", "http://ec2.invalid", "DescribeInstances"), "unavailable", "127.0.0.1 port 1", "endpoint")
 
 
-def test_a_certificate_of_nobody(endpoint, tmp_path):
+def own_certificate(directory):
+    directory.mkdir()
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out",
-                    tmp_path / "cert"], check=True, capture_output=True)
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", directory / "key", "-out",
+                    directory / "cert"], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    context.load_cert_chain(directory / "cert", directory / "key")
+    return context, str(directory / "cert")
+
+
+def test_a_certificate_of_nobody(endpoint, tmp_path):
+    context, _ = own_certificate(tmp_path / "nobody")
     url = endpoint(say(200, "<R/>"), context).replace("http://", "https://")
-    one_line(awscall("--endpoint", url, "--once", "CreateImage"), "unavailable", "certificate", url)
+    one_line(awscall("--endpoint", url, "--once", "CreateImage"), "unavailable", "certificate", url, "AWS_CA_BUNDLE")
     assert endpoint.asked == []
+
+
+def test_an_authority_of_ones_own(endpoint, tmp_path, monkeypatch):
+    """AWS_CA_BUNDLE, else ca_bundle of the profile, and no other authority then; a file that is none is named."""
+    context, cert = own_certificate(tmp_path / "ours")
+    _, another = own_certificate(tmp_path / "another")
+    url = endpoint(say(200, "<R/>"), context).replace("http://", "https://")
+    call = ("--endpoint", url, "--once", "CreateImage")
+
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text(f"[default]\nca_bundle = {cert}\n")
+    assert awscall(*call, home=tmp_path)[0] == 0
+    monkeypatch.setitem(PROXY, "AWS_CA_BUNDLE", another)
+    one_line(awscall(*call, home=tmp_path), "unavailable", "certificate", url)
+    assert len(endpoint.asked) == 1
+    monkeypatch.setitem(PROXY, "AWS_CA_BUNDLE", cert)
+    assert awscall(*call)[0] == 0
+    monkeypatch.setitem(PROXY, "AWS_CA_BUNDLE", "/nonexistent.pem")
+    one_line(awscall(*call), "unavailable", "/nonexistent.pem", "AWS_CA_BUNDLE")
+    assert len(endpoint.asked) == 2
 
 
 def test_wrong_credentials(endpoint):

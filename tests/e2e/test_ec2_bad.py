@@ -3,8 +3,12 @@
 to do, backs off, and leaves nothing; hearthd goes on answering and stays small."""
 
 import http.server
+import os
 import pathlib
 import re
+import ssl
+import subprocess
+import tempfile
 import threading
 import time
 
@@ -238,3 +242,29 @@ def test_nobody_listens_and_then_does(endpoints, daemons, tmp_path):
 def test_a_signature_for_another_region(odd, daemons, tmp_path):
     server = odd(moved("us-east-1"))
     said(start(daemons, tmp_path, f"http://127.0.0.1:{server.server_address[1]}"), "region", seconds=30)
+
+
+@pytest.mark.seconds(60)
+def test_an_authority_of_ones_own(odd, daemons, tmp_path):
+    """Behind a proxy that breaks TLS open, or at an endpoint of one's own: hearthd's calls are answered once AWS_CA_BUNDLE names its
+    authority, and what it says until then names that."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out",
+                    tmp_path / "cert"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    server = odd(html)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    url = f"https://127.0.0.1:{server.server_address[1]}"
+    d = start(daemons, tmp_path, url, {"AWS_CA_BUNDLE": ""})
+    said(d, "certificate", "AWS_CA_BUNDLE", seconds=30)
+    assert server.calls == 0
+    d.stop()
+    bundle = tempfile.NamedTemporaryFile(prefix="hearth-ca-", dir="/tmp")  # pytest's own directory is root's alone
+    with bundle:
+        bundle.write((tmp_path / "cert").read_bytes())
+        bundle.flush()
+        os.chmod(bundle.name, 0o644)
+        d = start(daemons, tmp_path, url, {"AWS_CA_BUNDLE": bundle.name})
+        said(d, "HTML", seconds=30)
+        assert server.calls > 0

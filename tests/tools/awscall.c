@@ -246,6 +246,7 @@ main(int argc, char **argv)
 		opt.profile = a.profile;
 		opt.region = a.client.region;
 		keys = credentials_new(&opt);
+		fetcher_trust(opt.fetcher, credentials_ca_bundle(keys));
 		rc = call(&a, loop, opt.fetcher, keys);
 		credentials_free(keys);
 		fetcher_close(opt.fetcher);

@@ -403,6 +403,26 @@ test_region_and_endpoint(void **state)
 	assert_null(credentials_endpoint_url(creds, "ec2"));
 }
 
+static void
+test_ca_bundle(void **state)
+{
+	make(NULL);
+	assert_null(credentials_ca_bundle(creds));
+	put(config,
+	    "[default]\nca_bundle = /etc/a.pem\n[profile b]\nca_bundle = ~/b.pem\n",
+	    0600);
+	make(NULL);
+	assert_string_equal(credentials_ca_bundle(creds), "/etc/a.pem");
+	set("HOME", "/home/x");
+	make("b");
+	assert_string_equal(credentials_ca_bundle(creds), "/home/x/b.pem");
+	set("AWS_CA_BUNDLE", "/etc/c.pem");
+	assert_string_equal(
+	    credentials_ca_bundle(creds), "/home/x/b.pem"); /* valid as long */
+	make("b");
+	assert_string_equal(credentials_ca_bundle(creds), "/etc/c.pem");
+}
+
 /* ---- the metadata service ---- */
 
 static const char *
@@ -1181,6 +1201,7 @@ main(void)
 	    T(test_a_readable_file_is_warned_of_once),
 	    T(test_a_file_we_may_not_read),
 	    T(test_region_and_endpoint),
+	    T(test_ca_bundle),
 	    T(test_imds),
 	    T(test_imds_session_lost),
 	    T(test_imds_is_never_asked_without_a_session),

@@ -432,6 +432,7 @@ open_client(struct ec2 *e, struct err *err)
 	e->fetcher = fetcher_new(e->env.uv_loop, 0);
 	cred.fetcher = opt.fetcher = e->fetcher;
 	e->credentials = credentials_new(&cred);
+	fetcher_trust(e->fetcher, credentials_ca_bundle(e->credentials));
 	opt.credentials = e->credentials;
 	if (!s->region)
 		s->region = xstrdup_null(credentials_region(e->credentials));
