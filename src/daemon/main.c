@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +10,7 @@
 #include "base/xalloc.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
-
-/* hearthd(8), EXIT STATUS */
-#define EXIT_USAGE 2
+#include "host/command_line.h"
 
 static const char usage[] =
     "usage: hearthd --config FILE [--check]\n"
@@ -55,50 +51,22 @@ serve(struct config *config, const char *path)
 int
 main(int argc, char **argv)
 {
-	enum { OPT_CONFIG = 1, OPT_CHECK, OPT_HELP, OPT_VERSION };
-	static const struct option options[] = {
-	    {"config", required_argument, NULL, OPT_CONFIG},
-	    {"check", no_argument, NULL, OPT_CHECK},
-	    {"help", no_argument, NULL, OPT_HELP},
-	    {"version", no_argument, NULL, OPT_VERSION},
-	    {NULL},
-	};
-	const char *path = NULL;
-	bool check = false;
+	struct command_line c = {.program = "hearthd",
+	    .usage = usage,
+	    .expected = "--config FILE and nothing else"};
 	struct config *config = NULL;
 	struct err err = {0};
-	int opt;
+	int status;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
-		switch (opt) {
-		case OPT_CONFIG:
-			path = optarg;
-			break;
-		case OPT_CHECK:
-			check = true;
-			break;
-		case OPT_HELP:
-			fputs(usage, stdout);
-			return 0;
-		case OPT_VERSION:
-			puts("hearthd " HEARTH_VERSION);
-			return 0;
-		default:
-			return EXIT_USAGE;
-		}
-	if (!path || optind < argc) {
-		fputs("hearthd: expected --config FILE and nothing else; see 'hearthd "
-		      "--help'\n",
-		    stderr);
-		return EXIT_USAGE;
-	}
-	if (config_load(path, &config, &err) < 0)
+	if (!command_line_read(&c, argc, argv, &status))
+		return status;
+	if (config_load(c.config, &config, &err) < 0)
 		return complain(&err);
-	if (!check)
-		return serve(config, path);
+	if (c.mode == RUN_SERVE)
+		return serve(config, c.config);
 	printf("%s: in order, %d providers, %d pools\nstate: %s\nsocket: %s\nruntime: "
 	       "%s\nuser: %s\n",
-	    path, config->n_providers, config->n_pools, config->state, config->socket,
+	    c.config, config->n_providers, config->n_pools, config->state, config->socket,
 	    config->runtime, config->user);
 	config_free(config);
 	return 0;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,9 +16,7 @@
 #include "ec2/config.h"
 #include "ec2/scenario.h"
 #include "ec2/server.h"
-
-/* hearth-ec2(8), EXIT STATUS */
-#define EXIT_USAGE 2
+#include "host/command_line.h"
 
 static const char usage[] =
     "usage: hearth-ec2 --config FILE [--check | --teardown]\n"
@@ -31,8 +28,6 @@ static const char usage[] =
     "  --check        check the configuration and exit\n"
     "  --teardown     end every local machine, put the host back, and exit\n"
     "  --help, --version\n";
-
-enum mode { MODE_SERVE, MODE_CHECK, MODE_TEARDOWN };
 
 static int
 complain(const struct err *err)
@@ -86,20 +81,20 @@ serve(struct config *c, const char *path)
 }
 
 static int
-run(enum mode mode, const char *path)
+run(enum run_mode mode, const char *path)
 {
 	struct config *c = NULL;
 	struct err err = {0};
 
 	if (config_load(path, &c, &err) < 0)
 		return complain(&err);
-	if (mode == MODE_SERVE)
+	if (mode == RUN_SERVE)
 		return serve(c, path);
-	if (mode == MODE_TEARDOWN ? server_teardown(c, &err) < 0 : check(c, &err) < 0) {
+	if (mode == RUN_TEARDOWN ? server_teardown(c, &err) < 0 : check(c, &err) < 0) {
 		config_free(c);
 		return complain(&err);
 	}
-	if (mode == MODE_CHECK)
+	if (mode == RUN_CHECK)
 		printf("%s: in order\nlisten: %s:%d\nstate: %s\nruntime: %s\nuser: %s\n"
 		       "machines: %s\nscenario: %s\nspeed: %g\n",
 		    path, c->listen_host, c->listen_port, c->state, c->runtime, c->user,
@@ -111,44 +106,13 @@ run(enum mode mode, const char *path)
 int
 main(int argc, char **argv)
 {
-	enum { OPT_CONFIG = 1, OPT_CHECK, OPT_TEARDOWN, OPT_HELP, OPT_VERSION };
-	static const struct option options[] = {
-	    {"config", required_argument, NULL, OPT_CONFIG},
-	    {"check", no_argument, NULL, OPT_CHECK},
-	    {"teardown", no_argument, NULL, OPT_TEARDOWN},
-	    {"help", no_argument, NULL, OPT_HELP},
-	    {"version", no_argument, NULL, OPT_VERSION},
-	    {NULL},
-	};
-	enum mode mode = MODE_SERVE;
-	const char *path = NULL;
-	int opt;
+	struct command_line c = {.program = "hearth-ec2",
+	    .usage = usage,
+	    .expected = "--config FILE and at most one of --check and --teardown",
+	    .has_teardown = true};
+	int status;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
-		switch (opt) {
-		case OPT_CONFIG:
-			path = optarg;
-			break;
-		case OPT_CHECK:
-			mode = MODE_CHECK;
-			break;
-		case OPT_TEARDOWN:
-			mode = MODE_TEARDOWN;
-			break;
-		case OPT_HELP:
-			fputs(usage, stdout);
-			return 0;
-		case OPT_VERSION:
-			puts("hearth-ec2 " HEARTH_VERSION);
-			return 0;
-		default:
-			return EXIT_USAGE;
-		}
-	if (!path || optind < argc) {
-		fputs("hearth-ec2: expected --config FILE and at most one of --check and "
-		      "--teardown; see 'hearth-ec2 --help'\n",
-		    stderr);
-		return EXIT_USAGE;
-	}
-	return run(mode, path);
+	if (!command_line_read(&c, argc, argv, &status))
+		return status;
+	return run(c.mode, c.config);
 }

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+import image_cache
 from patience import PATIENCE
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -142,17 +143,8 @@ class Daemon:
         self.local = self.local or "kind: local" in text
 
     def place_image(self):
-        """An image built before, where hearthd finds it: a tree of hard links where that is possible."""
-        target = self.state / "images" / "debian"
-        if self.image is None or target.exists():
-            return
-        target.mkdir(parents=True)
-        self.state.chmod(0o755)
-        version = target / "20260101T000000Z"
-        if subprocess.run(["cp", "-al", str(self.image), str(version)], capture_output=True, check=False).returncode != 0:
-            shutil.rmtree(version, ignore_errors=True)
-            subprocess.run(["cp", "-a", str(self.image), str(version)], check=True)
-        (target / "current").symlink_to("20260101T000000Z")
+        if self.image is not None:
+            image_cache.place(self.image, self.state)
 
     def spawn(self, *args, **kwargs):
         self.runtime.mkdir(mode=0o755, exist_ok=True)

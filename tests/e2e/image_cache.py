@@ -4,6 +4,7 @@
 import fcntl
 import hashlib
 import os
+import pathlib
 import shutil
 import subprocess
 import time
@@ -26,6 +27,21 @@ def image():
             _sweep()
             _build(root)
     return root
+
+
+def place(root, state):
+    """An image built before, where a daemon with that state finds it: a tree of hard links where that is possible. None where there
+    is one."""
+    target = pathlib.Path(state) / "images" / "debian"
+    if target.exists():
+        return
+    target.mkdir(parents=True)
+    pathlib.Path(state).chmod(0o755)
+    version = target / "20260101T000000Z"
+    if subprocess.run(["cp", "-al", str(root), str(version)], capture_output=True, check=False).returncode != 0:
+        shutil.rmtree(version, ignore_errors=True)
+        subprocess.run(["cp", "-a", str(root), str(version)], check=True)
+    (target / "current").symlink_to(version.name)
 
 
 def build_log():

@@ -13,6 +13,7 @@ import tempfile
 
 import pytest
 
+import image_cache
 from ec2 import free_port
 from hearth import TOP, build_dir, program, wait_for
 from patience import PATIENCE
@@ -63,14 +64,7 @@ def left_behind(before, ours):
 
 def place_image(state):
     """The tests' cached one, as in a second quickstart."""
-    from image_cache import image
-
-    version = state / "images/debian/20260101T000000Z"
-    version.parent.mkdir(parents=True)
-    if subprocess.run(["cp", "-al", image(), str(version)], capture_output=True).returncode != 0:
-        shutil.rmtree(version, ignore_errors=True)
-        subprocess.run(["cp", "-a", image(), str(version)], check=True)
-    (version.parent / "current").symlink_to(version.name)
+    image_cache.place(image_cache.image(), state)
 
 
 def write_config(path, sample, *changes):
