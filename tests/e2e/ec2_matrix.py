@@ -404,6 +404,8 @@ class Cell:
         for i in self.instances():
             token, ident = token_of(i), i["InstanceId"]
             begin = self.begins.get(ident, i["LaunchTime"].timestamp())
+            if i.get("StateReason", {}).get("Code") == "Server.InternalError":
+                continue  # it has never run
             lost["instance"] += unowned(begin, ends.get(ident, now), rows.get(token), ident)
         for ident, (begin, token) in self.made_interfaces.items():
             lost["interface"] += unowned(begin, ends.get(ident, now), rows.get(token), None)

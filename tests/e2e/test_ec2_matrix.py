@@ -80,8 +80,7 @@ def cell(fault, step, crash):
     return Cell(name, at, crash, FAULTS[fault](at.action or "RunInstances"), random.Random(f"{SEED}/{name}"))
 
 
-SPOT_ONLY, NOT_SPOT = ("interrupted",), ("dies pending",)
-ALL = [(f, s, c) for f in FAULTS for s in STEPS for c in CRASHES if f not in (NOT_SPOT if STEPS[s].plan is SPOT else SPOT_ONLY)]
+ALL = [(f, s, c) for f in FAULTS for s in STEPS for c in CRASHES if f != "interrupted" or STEPS[s].plan is SPOT]
 
 
 # --- over ssh

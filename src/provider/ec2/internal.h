@@ -14,6 +14,7 @@
  *   access.c   from "an address is known" to "ssh works", and commands over ssh
  *   change.c   terminate, stop, start: gathered as launches are
  *   leftover.c volumes and interfaces that nothing uses any more
+ *   spot.c     spot requests of machines that ended
  *   images.c   names to image ids
  *   connect.c  EC2 Instance Connect
  *   sessions.c who is logged in
@@ -189,6 +190,9 @@ struct ec2_machine {
 	char *why; /* owned: EC2's state reason */
 	char spot_request[32];
 	char zone[32], subnet[32], vpc[32];
+	bool
+	    spot_over; /* it was seen to make no other instance, and what it made is ended */
+	int64_t spot_seen_ms;	      /* when it was last listed; 0: never */
 	int64_t created_at, lease_at; /* wall ms; 0: not known */
 	char *volumes[4];	      /* owned */
 	char *interfaces[4];
@@ -405,6 +409,13 @@ void ec2_terminate_now(struct ec2_machine *m);
 /* Looks after what ended machines have left, if any have ended. */
 void ec2_sweep(struct ec2 *e);
 
+/* Calls fn with each machine that the sweep under way looks after; fn may free it. */
+void ec2_each_swept(
+    struct ec2 *e, void (*fn)(struct ec2_machine *m, void *arg), void *arg);
+
+/* The rest of a sweep, for what it begins with: volumes, interfaces. */
+void ec2_sweep_rest(struct ec2 *e);
+
 /* Lists what of ours nothing uses. */
 typedef void (*ec2_leftovers_fn)(
     struct ec2 *e, const struct sighting *all, int n, const struct err *err);
@@ -413,6 +424,11 @@ void ec2_leftovers(struct ec2 *e, ec2_leftovers_fn done);
 /* Ends a volume or an interface by its id. */
 void ec2_leftover_end(struct ec2 *e, const char *ref, struct ec2_answer *a);
 bool ec2_is_leftover(const char *ref);
+
+/* ---- spot.c ---- */
+
+/* The beginning of a sweep. False: there are no requests to look after. Else it goes on with ec2_sweep_rest(), later. */
+bool ec2_spot_sweep(struct ec2 *e);
 
 /* ---- events.c ---- */
 

@@ -418,6 +418,8 @@ run(struct batch *b)
 	tags_of(&f, 2, "volume", m, b);
 	if (!m->opt.interfaces)
 		tags_of(&f, 3, "network-interface", m, b);
+	if (m->opt.spot)
+		tags_of(&f, m->opt.interfaces ? 3 : 4, "spot-instances-request", m, b);
 	root_volume(&f, m);
 	market(&f, m);
 	network(&f, m);

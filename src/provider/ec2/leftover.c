@@ -145,10 +145,8 @@ is_swept(const struct ec2_machine *m)
 }
 
 /* Machines with a token are in one map, those with an id in the other; most are in both. */
-typedef void (*each_fn)(struct ec2_machine *m, void *arg);
-
-static void
-each_swept(struct ec2 *e, each_fn fn, void *arg)
+void
+ec2_each_swept(struct ec2 *e, void (*fn)(struct ec2_machine *m, void *arg), void *arg)
 {
 	struct ec2_machine **all, *m;
 	size_t at = 0;
@@ -189,7 +187,7 @@ sweep_over(struct ec2 *e, bool known)
 	e->sweeping = false;
 	if (!known)
 		return;
-	each_swept(e, conclude, NULL);
+	ec2_each_swept(e, conclude, NULL);
 	ec2_sweep(e); /* those that there was no room for */
 }
 
@@ -229,7 +227,7 @@ still_there(struct ec2 *e, const char *id, const char *status)
 {
 	struct listed l = {.id = id};
 
-	each_swept(e, mark_left, &l);
+	ec2_each_swept(e, mark_left, &l);
 	if (strcmp(status, "available") == 0 || strcmp(status, "error") == 0 || l.stuck)
 		remove_one(e, id, NULL);
 }
@@ -266,7 +264,7 @@ saw_interfaces(void *arg, const struct xml *reply, const struct aws_error *aws,
 		const char *packed = tag_value(x, TAG_TOKENS "0");
 
 		if (packed)
-			each_swept(e, take_interface, &(struct by_token){packed, id});
+			ec2_each_swept(e, take_interface, &(struct by_token){packed, id});
 		still_there(e, id, xml_text(x, "status"));
 	}
 	sweep_over(e, err->code == ERR_NONE);
@@ -309,9 +307,9 @@ sweep_interfaces(struct ec2 *e)
 {
 	struct ids ids = {0};
 
-	each_swept(e, add_token, &ids);
+	ec2_each_swept(e, add_token, &ids);
 	if (ids.n == 0)
-		each_swept(e, add_interfaces, &ids);
+		ec2_each_swept(e, add_interfaces, &ids);
 	if (ids.n == 0)
 		sweep_over(e, true);
 	else
@@ -459,26 +457,33 @@ choose(struct ec2 *e)
 }
 
 void
-ec2_sweep(struct ec2 *e)
+ec2_sweep_rest(struct ec2 *e)
 {
 	struct ids ids = {0};
 	bool seek = false;
 
-	if (e->sweeping || choose(e) == 0)
-		return;
-	e->sweeping = true;
-	each_swept(e, seek_volumes, &seek);
+	ec2_each_swept(e, seek_volumes, &seek);
 	if (seek) {
 		ours(&ids.form, e);
 		aws_form_add(&ids.form, "error", "Filter.2.Value.2");
 		ec2_query(e, "DescribeVolumes", &ids.form, &reading, found_volumes, e);
 		return;
 	}
-	each_swept(e, add_volumes, &ids);
+	ec2_each_swept(e, add_volumes, &ids);
 	if (ids.n == 0)
 		sweep_interfaces(e);
 	else
 		ec2_query(e, "DescribeVolumes", &ids.form, &reading, saw_volumes, e);
+}
+
+void
+ec2_sweep(struct ec2 *e)
+{
+	if (e->sweeping || choose(e) == 0)
+		return;
+	e->sweeping = true;
+	if (!ec2_spot_sweep(e))
+		ec2_sweep_rest(e);
 }
 
 /* ---- for inventories ---- */

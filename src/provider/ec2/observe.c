@@ -142,7 +142,10 @@ saw(struct ec2 *e, const struct ec2_instance *i)
 		}
 	}
 	if (!m) {
-		if (i->state == EC2_TERMINATED)
+		/* One that ended while nobody looked is of no interest, unless its spot request goes on: that is looked after
+		   once for each inventory. */
+		if (i->state == EC2_TERMINATED &&
+		    (!i->spot_request || list_empty(&e->inventories_now)))
 			return;
 		m = ec2_machine_new(e, token);
 	}
