@@ -162,6 +162,7 @@ class NeverCell(Cell):
         return "" if "no ssh within 2 s" in said and "\n" not in said and p["backoff_until"] else f"the pool does not back off: {p}"
 
     def check(self, first, second):
+        self.undone()
         if alive := [i for i in self.instances() if i["State"]["Name"] not in ("terminated", "shutting-down")]:
             raise Wrong(f"left: {alive}")
         given = self.ledger("SELECT id FROM reservations WHERE machine != ''")
