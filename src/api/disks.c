@@ -43,7 +43,7 @@ void
 handle_disks(struct call *call)
 {
 	call->as_list = true;
-	core_disks(call->api->core, &call->caller, on_disks, call);
+	core_disks(call->api->core, &call->caller, call->all, on_disks, call);
 }
 
 void

@@ -101,6 +101,7 @@ encode_disk(struct buf *b, const struct disk_view *v)
 	put_str(b, "state", disk_state_name(d->state));
 	if (snapshot) {
 		put_str(b, "disk", id_or_null(&d->source));
+		put_time(b, "expires_at", d->expires_at);
 	} else {
 		put_str(b, "attached_to", id_or_null(&d->holder));
 		put_str(b, "from_snapshot", id_or_null(&d->source));

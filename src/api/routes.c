@@ -16,7 +16,7 @@ const struct route routes[] = {
 	{ "PATCH",  "/v1/pools/{name}",                   ROLE_OPERATOR, 0,           handle_pool_set },
 	{ "GET",    "/v1/machines",                       ROLE_USER,     0,           handle_machines },
 	{ "GET",    "/v1/machines/{id}",                  ROLE_USER,     0,           handle_machine },
-	{ "GET",    "/v1/disks",                          ROLE_USER,     0,           handle_disks },
+	{ "GET",    "/v1/disks",                          ROLE_USER,     QUERY_ALL,   handle_disks },
 	{ "POST",   "/v1/disks",                          ROLE_USER,     0,           handle_disk_create },
 	{ "GET",    "/v1/disks/{id}",                     ROLE_USER,     0,           handle_disk },
 	{ "DELETE", "/v1/disks/{id}",                     ROLE_USER,     0,           handle_disk_delete },

@@ -25,7 +25,15 @@ static const struct view_column columns[] = {
 int
 cmd_disk_list(struct cli *cli, int argc, char **argv, struct err *err)
 {
-	return simple_list(cli, argc, argv, "/v1/disks", columns, err);
+	bool all = false;
+	const struct opt table[] = {{"all", OPT_FLAG, &all}, {NULL}};
+	struct args args;
+
+	if (opts_parse(cli, table, argc, argv, 0, 0, false, &args, err) < 0)
+		return -1;
+	return cli->help ? 0
+			 : simple_list(cli, 0, argv,
+			       all ? "/v1/disks?all=1" : "/v1/disks", columns, err);
 }
 
 int
@@ -112,21 +120,26 @@ cmd_disk_clone(struct cli *cli, int argc, char **argv, struct err *err)
 	return change(cli, "POST", path, body, err);
 }
 
-/* What is on a disk cannot be had back: a person is asked, a script says --yes. */
+/* A person types the name, a script says --yes. */
 static int
 confirm(const char *name, struct err *err)
 {
-	char answer[8] = "";
+	char answer[80] = "";
 
 	if (!isatty(STDIN_FILENO)) {
 		err_set(
 		    err, ERR_INVALID, "disk '%s' and what is on it would be gone", name);
 		return err_hint(err, "confirm with --yes");
 	}
-	fprintf(stderr, "Delete disk %s and all that is on it? [y/N] ", name);
-	if (!fgets(answer, sizeof(answer), stdin) || (answer[0] | 32) != 'y')
+	fprintf(stderr,
+	    "This deletes the disk and all that is on it. Its name, to confirm: ");
+	if (!fgets(answer, sizeof(answer), stdin))
 		return err_set(err, ERR_CANCELLED, "not deleted");
-	return 0;
+	answer[strcspn(answer, "\r\n")] = '\0';
+	return strcmp(answer, name) == 0
+		   ? 0
+		   : err_set(err, ERR_CANCELLED, "not deleted: '%.64s' is not its name",
+			 answer);
 }
 
 int

@@ -50,7 +50,8 @@ struct core_options {
 	const char *login;		      /* "dev" */
 	const char *boot_id; /* of the host: tells a reboot from a restart; copied */
 	int64_t default_hold_ms;
-	int64_t max_hold_ms; /* longest a reservation may last, extensions included */
+	int64_t max_hold_ms;	 /* longest a reservation may last, extensions included */
+	int64_t keep_deleted_ms; /* a deleted disk's last snapshot; 0: none is taken */
 };
 
 /* Who asks. */
@@ -261,9 +262,9 @@ struct disk_view {
 typedef void (*core_disks_fn)(
     void *arg, const struct disk_view *views, int n, const struct err *err);
 
-/* Disks, without snapshots and without what is deleted. */
-void core_disks(
-    struct core *c, const struct core_caller *who, core_disks_fn done, void *arg);
+/* Disks, without snapshots and without what is deleted; `all`: also the snapshots that deleted ones left. */
+void core_disks(struct core *c, const struct core_caller *who, bool all,
+    core_disks_fn done, void *arg);
 void core_disk_get(struct core *c, const struct core_caller *who, const char *key,
     core_disks_fn done, void *arg); /* n is 1 */
 

@@ -511,6 +511,9 @@ struct cdisk *disk_create_for(
 /* One that its user will see, of what the disk holds now. */
 void disk_take_snapshot(struct cdisk *d);
 
+/* One that outlives the disk, which is being deleted, until then. */
+void disk_take_last_snapshot(struct cdisk *d, int64_t expires_at);
+
 /* Whether a token is one of a disk or a snapshot. */
 static inline bool
 is_disk_token(const char *token)

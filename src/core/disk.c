@@ -18,6 +18,7 @@
 #define READY_TIMEOUT_MS (10 * 60 * 1000)
 #define GONE_TIMEOUT_MS (60 * 1000)
 #define RETRY_MAX_MS (60 * 1000)
+#define EXPIRY_LOOK_MS (60 * 60 * 1000) /* the wall clock may be set meanwhile */
 
 enum { MAKE_STEP_MAKE, MAKE_STEP_READY };
 enum { REMOVE_STEP_REMOVE, REMOVE_STEP_GONE };
@@ -74,6 +75,54 @@ source_of(const struct cdisk *d)
 
 static void remove_begin(struct cdisk *d);
 
+/* The snapshot that is to outlive a disk that is being deleted; NULL: none, or it is there. */
+static struct cdisk *
+last_snapshot(const struct cdisk *d)
+{
+	struct cdisk *o;
+
+	list_for_each (o, &d->core->disks, in_core)
+		if (o->d.expires_at && id_equal(&o->d.source, &d->d.id) &&
+		    o->d.state == DISK_CREATING)
+			return o;
+	return NULL;
+}
+
+static void
+expiry_due(void *arg)
+{
+	struct cdisk *d = arg;
+	int64_t left = d->d.expires_at - clock_wall_ms(d->core->clock);
+
+	if (left <= 0)
+		disk_remove(d);
+	else
+		timer_set(d->core->clock, &d->timer,
+		    left < EXPIRY_LOOK_MS ? left : EXPIRY_LOOK_MS, expiry_due, d);
+}
+
+/* Of a disk that is being deleted. Without it nothing is deleted. */
+static void
+last_settled(struct cdisk *snapshot)
+{
+	struct cdisk *d = source_of(snapshot);
+	char why[200];
+
+	if (snapshot->d.state == DISK_AVAILABLE)
+		expiry_due(snapshot);
+	if (!d || d->d.state != DISK_DELETING || d->run || last_snapshot(d))
+		return;
+	if (snapshot->d.state == DISK_AVAILABLE) {
+		remove_begin(d);
+		return;
+	}
+	(void)snprintf(why, sizeof(why), "not deleted: its last snapshot failed: %.120s",
+	    snapshot->d.error ? snapshot->d.error : "it is gone");
+	xstrset(&d->d.error, why);
+	disk_moved(d, DISK_AVAILABLE);
+	disk_remove(snapshot);
+}
+
 static void
 fail(struct cdisk *d, const char *why)
 {
@@ -98,6 +147,8 @@ settled(struct cdisk *d)
 			else
 				fail(o, d->d.error ? d->d.error : "its snapshot is gone");
 		}
+	if (d->d.expires_at)
+		last_settled(d);
 	source = disk_is_snapshot(d) ? NULL : source_of(d);
 	if (source && source->d.transient && !source->run &&
 	    (source->d.state == DISK_AVAILABLE || source->d.state == DISK_FAILED))
@@ -353,8 +404,13 @@ disk_remove(struct cdisk *d)
 	}
 	if (d->d.state == DISK_DELETING || d->d.state == DISK_DELETED)
 		return;
+	if (d->d.state == DISK_AVAILABLE && !disk_is_snapshot(d) &&
+	    d->core->opt.keep_deleted_ms > 0)
+		disk_take_last_snapshot(
+		    d, clock_wall_ms(d->core->clock) + d->core->opt.keep_deleted_ms);
+	timer_off(&d->timer); /* of a snapshot that was to go later */
 	disk_moved(d, DISK_DELETING);
-	if (!d->run) /* else its removal is under way already */
+	if (!d->run && !last_snapshot(d)) /* else its removal is under way already */
 		remove_begin(d);
 }
 
@@ -408,7 +464,7 @@ disk_adopt(struct cdisk *d, const struct sighting *s)
 			disk_make(d);
 		break;
 	case DISK_DELETING:
-		if (!d->run)
+		if (!d->run && !last_snapshot(d))
 			remove_begin(d);
 		break;
 	case DISK_FAILED:
@@ -418,6 +474,8 @@ disk_adopt(struct cdisk *d, const struct sighting *s)
 	default:
 		disk_sighted(
 		    d, s ? s : &(struct sighting){.state = SIGHTING_GONE, .ref = ""});
+		if (d->d.expires_at && d->d.state == DISK_AVAILABLE && !d->run)
+			expiry_due(d);
 		break;
 	}
 	attach_adopt(d);

@@ -298,6 +298,18 @@ disk_create_for(struct creservation *r, const char *name, int64_t size_bytes)
 	return create(r->core, pr, &row);
 }
 
+void
+disk_take_last_snapshot(struct cdisk *d, int64_t expires_at)
+{
+	struct core_caller who = {.uid = d->d.uid, .user = d->d.user};
+	struct disk row = new_row(d->core, &who, d->provider, 's');
+
+	row.size_bytes = d->d.size_bytes;
+	row.source = d->d.id;
+	row.expires_at = expires_at;
+	(void)create(d->core, d->provider, &row);
+}
+
 static struct cdisk *
 find_usable(
     struct core *c, const struct core_caller *who, const char *key, struct err *err)
@@ -394,9 +406,17 @@ core_disk_delete(struct core *c, const struct core_caller *who, const char *key,
 struct disks_op {
 	struct core *core;
 	struct core_caller who;
+	bool all;
 	core_disks_fn done;
 	void *arg;
 };
+
+/* A snapshot whose disk is no more. */
+static bool
+is_kept(const struct cdisk *d)
+{
+	return d->d.expires_at && !map_get(&d->core->disks_by_id, d->d.source.s);
+}
 
 static void
 list_disks(void *arg)
@@ -408,8 +428,8 @@ list_disks(void *arg)
 	int n = 0;
 
 	list_for_each (d, &c->disks, in_core)
-		if (!disk_is_snapshot(d) && may_see(&op->who, d) &&
-		    d->d.state != DISK_DELETED)
+		if ((!disk_is_snapshot(d) || (op->all && is_kept(d))) &&
+		    may_see(&op->who, d) && d->d.state != DISK_DELETED)
 			views[n++] = view_of_disk(d);
 	op->done(op->arg, views, n, &(struct err){0});
 	free(views);
@@ -417,11 +437,12 @@ list_disks(void *arg)
 }
 
 void
-core_disks(struct core *c, const struct core_caller *who, core_disks_fn done, void *arg)
+core_disks(struct core *c, const struct core_caller *who, bool all, core_disks_fn done,
+    void *arg)
 {
 	struct disks_op *op = xnew(struct disks_op);
 
-	*op = (struct disks_op){c, *who, done, arg};
+	*op = (struct disks_op){c, *who, all, done, arg};
 	op->who.user = NULL; /* the caller's */
 	core_defer(c, list_disks, op);
 }

@@ -158,6 +158,7 @@ static const struct field top_fields[] = {
 	{ "log_level",     field_log_level, AT(top, c.log_level) },
 	{ "default_hours", field_hours,     AT(top, c.default_hold_ms), 1000, YEAR_MS },
 	{ "max_hours",     field_hours,     AT(top, c.max_hold_ms), 1000, YEAR_MS },
+	{ "keep_deleted_disks", field_duration, AT(top, c.keep_deleted_ms), 0, YEAR_MS },
 	{ "github",        field_tree,      AT(top, github) },
 	{ "providers",     field_tree,      AT(top, providers) },
 	{ "pools",         field_tree,      AT(top, pools) },
@@ -445,6 +446,7 @@ set_defaults(struct config *c, const char *file)
 	c->log_level = LOG_LEVEL_INFO;
 	c->default_hold_ms = 8 * HOUR_MS;
 	c->max_hold_ms = 168 * HOUR_MS;
+	c->keep_deleted_ms = 24 * HOUR_MS;
 }
 
 static void

@@ -37,7 +37,8 @@ struct config {
 	int socket_mode;
 	enum log_level log_level;
 	int64_t default_hold_ms, max_hold_ms;
-	char *github; /* URL, without a slash at the end */
+	int64_t keep_deleted_ms; /* the last snapshots of deleted disks */
+	char *github;		 /* URL, without a slash at the end */
 	bool
 	    github_cache; /* keys that were fetched before serve while it cannot be reached */
 	struct config_provider *providers; /* owned */

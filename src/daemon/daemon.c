@@ -134,6 +134,7 @@ open_core(struct daemon *d, struct err *err)
 	    .github = &(struct core_key_source){d, fetch_keys},
 	    .default_hold_ms = c->default_hold_ms,
 	    .max_hold_ms = c->max_hold_ms,
+	    .keep_deleted_ms = c->keep_deleted_ms,
 	};
 
 	if (read_boot_id(boot_id, sizeof(boot_id), err) < 0)

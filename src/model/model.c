@@ -49,7 +49,8 @@ static const struct {
 	[DISK_CREATING]  = { "creating",  TO(AVAILABLE) | TO(DELETING) | TO(FAILED) },
 	[DISK_AVAILABLE] = { "available", TO(ATTACHED) | TO(DELETING) | TO(FAILED) },
 	[DISK_ATTACHED]  = { "attached",  TO(AVAILABLE) | TO(FAILED) },
-	[DISK_DELETING]  = { "deleting",  TO(DELETED) },
+	/* back to available: its last snapshot could not be taken */
+	[DISK_DELETING]  = { "deleting",  TO(DELETED) | TO(AVAILABLE) },
 	[DISK_DELETED]   = { "deleted",   0 },
 	[DISK_FAILED]    = { "failed",    TO(DELETING) | TO(DELETED) },
 };

@@ -137,6 +137,7 @@ struct disk {
 	struct id holder;  /* the reservation that has it, or for which it is made */
 	struct id machine; /* where it is, or may be, attached; empty: nowhere */
 	bool snapshot_due; /* when its holder lets it go */
+	int64_t expires_at; /* a snapshot taken of a disk as it was deleted; 0: it stays */
 	char *error;
 	int64_t created_at;
 	int64_t ended_at;

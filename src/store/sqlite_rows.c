@@ -107,6 +107,7 @@ static const struct field disk_fields[] = {
 	{ D(holder, F_ID) },
 	{ D(machine, F_ID) },
 	{ D(snapshot_due, F_BOOL) },
+	{ D(expires_at, F_I64) },
 	{ D(error, F_STR) },
 	{ D(created_at, F_I64) },
 	{ D(ended_at, F_I64) },

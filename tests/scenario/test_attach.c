@@ -103,7 +103,7 @@ disks(void)
 {
 	struct seen s = {0};
 
-	core_disks(w.core, &root, take, &s);
+	core_disks(w.core, &root, false, take, &s);
 	for (int i = 0; i < 1000 && !s.done; i++)
 		world_run(&w, 1);
 	assert_true(s.done);

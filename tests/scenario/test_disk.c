@@ -109,7 +109,7 @@ static int
 list(const struct core_caller *who)
 {
 	got_fini(&g);
-	core_disks(w.core, who, take, &g);
+	core_disks(w.core, who, false, take, &g);
 	await();
 	return g.n;
 }
@@ -315,6 +315,61 @@ deleted_while_it_is_made(void **state)
 }
 
 static void
+deleted_it_leaves_a_snapshot(void **state)
+{
+	struct id snap;
+
+	w.keep_deleted_ms = 3600000;
+	world_start(&w);
+	assert_int_equal(create(&alice, "a", GIB, NULL), ERR_NONE);
+	world_run(&w, 6000);
+	assert_int_equal(delete (&alice, "a"), ERR_NONE);
+	assert_int_equal(g.snapshots, 1);
+	snap = g.snapshot;
+	world_run(&w, 1000);
+	assert_int_equal(
+	    fake_calls(w.fake, FAKE_DISK_REMOVE), 0); /* first the snapshot */
+	world_kill(&w);
+	world_run(&w, 500);
+	world_start(&w);
+	world_run(&w, 3000);
+	assert_int_equal(get(&alice, "a"), ERR_NOT_FOUND);
+	assert_int_equal(fake_count_disks(w.fake), 1);
+	assert_int_equal(list(&alice), 0);
+	got_fini(&g);
+	core_disks(w.core, &alice, true, take, &g);
+	await();
+	assert_int_equal(g.n, 1);
+	assert_string_equal(g.d[0].id.s, snap.s);
+	assert_int_equal(create(&alice, "back", GIB, snap.s), ERR_NONE);
+	world_run(&w, 6000);
+	assert_state("back", DISK_AVAILABLE);
+	world_run(&w, 3600000);
+	assert_int_equal(fake_count_disks(w.fake), 1);
+	assert_int_equal(get(&alice, snap.s), ERR_NOT_FOUND);
+	world_audit_clean(&w);
+}
+
+static void
+without_its_last_snapshot_it_stays(void **state)
+{
+	w.keep_deleted_ms = 3600000;
+	world_start(&w);
+	assert_int_equal(create(&alice, "a", GIB, NULL), ERR_NONE);
+	world_run(&w, 6000);
+	fake_fail_next(w.fake, FAKE_DISK_SNAPSHOT, ERR_INTERNAL, "too many");
+	assert_int_equal(delete (&alice, "a"), ERR_NONE);
+	world_run(&w, 3000);
+	assert_state("a", DISK_AVAILABLE);
+	assert_string_equal(
+	    g.d[0].error, "not deleted: its last snapshot failed: too many");
+	assert_int_equal(delete (&alice, "a"), ERR_NONE);
+	world_run(&w, 5000);
+	assert_int_equal(get(&alice, "a"), ERR_NOT_FOUND);
+	world_audit_clean(&w);
+}
+
+static void
 lost_at_the_provider(void **state)
 {
 	struct id id;
@@ -456,6 +511,8 @@ main(void)
 	    TEST(a_clone_of_which_the_snapshot_fails),
 	    TEST(a_lost_reply_leaks_nothing),
 	    TEST(deleted_while_it_is_made),
+	    TEST(deleted_it_leaves_a_snapshot),
+	    TEST(without_its_last_snapshot_it_stays),
 	    TEST(lost_at_the_provider),
 	    TEST(what_nobody_knows_is_a_difference),
 	    cmocka_unit_test(at_every_write),

@@ -79,6 +79,7 @@ world_start(struct world *w)
 	    .github = w->github,
 	    .default_hold_ms = 3600000,
 	    .max_hold_ms = 24 * 3600000,
+	    .keep_deleted_ms = w->keep_deleted_ms,
 	};
 	struct provider_env env;
 	char path[96];

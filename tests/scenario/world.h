@@ -24,6 +24,7 @@ struct world {
 	int n_pools;
 	const char *boot_id;
 	const struct core_key_source *github; /* NULL: none */
+	int64_t keep_deleted_ms;
 	int inventories_fail;		      /* that many of the start's */
 	struct cut cut; /* where the daemon crashes; see cut_store.h */
 	struct bad bad; /* which writes fail; see bad_store.h */
