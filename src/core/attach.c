@@ -22,6 +22,7 @@ struct cattach {
 	struct cdisk *disk;	    /* borrowed; NULL: there is none any more */
 	struct list in_disk;	    /* waits for the disk */
 	struct plan_run *run;	    /* owned reference; NULL: at rest */
+	bool begun;
 };
 
 enum { ATTACH_STEP_DISK, ATTACH_STEP_CLAIM, ATTACH_STEP_ATTACH };
@@ -230,6 +231,7 @@ take_disk(struct cattach *a)
 	plan_step_done(a->run, ATTACH_STEP_DISK, a->disk->d.id.s, 0);
 	if (a->run)
 		bind_machine(a);
+	turns_go_on(a->r);
 }
 
 static void
@@ -328,8 +330,10 @@ attach_failed(struct cattach *a, const char *why)
 	if (holds(a))
 		give_back(a->disk);
 	moved(a, ATTACH_FAILED, why);
-	if (!a->rd.required)
+	if (!a->rd.required) {
+		turns_go_on(r);
 		return;
+	}
 	(void)snprintf(error, sizeof(error), "disk '%s': %.200s", a->rd.name, why);
 	reservation_end(r, END_FAILED, error);
 }
@@ -382,6 +386,9 @@ attach_plan_has(const char *step)
 static void
 begin(struct cattach *a)
 {
+	a->begun = true;
+	if (a->disk && a->disk->held_back)
+		disk_make_when_durable(a->disk);
 	a->run =
 	    plan_run_new(a->r->core, &plan_attach, a, a->r->r.id, ++a->r->disk_attempts);
 	for (int i = 0; i < plan_attach.n; i++)
@@ -708,7 +715,22 @@ attach_begin(struct creservation *r, const struct reserve_disk *disks, int n,
 	}
 	put_text(r);
 	list_for_each (a, &r->disks, in_reservation)
-		begin(a);
+		if (!r->pool->p.one_at_a_time)
+			begin(a);
+}
+
+bool
+attach_next(struct creservation *r)
+{
+	struct cattach *a;
+
+	list_for_each (a, &r->disks, in_reservation) {
+		if (!a->begun)
+			begin(a);
+		if (plan_step_running(a->run, ATTACH_STEP_DISK))
+			return true;
+	}
+	return false;
 }
 
 void

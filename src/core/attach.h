@@ -28,6 +28,9 @@ int attach_check(struct core *c, const struct core_caller *who, struct cpool *po
 void attach_begin(struct creservation *r, const struct reserve_disk *disks, int n,
     const struct reserve_request *req);
 
+/* One at a time: begins the next one. False: none is left that is not there yet. */
+bool attach_next(struct creservation *r);
+
 /* The reservation was loaded from the store: again what was under way; later, once the provider's inventory is in. */
 void attach_restore(struct creservation *r);
 

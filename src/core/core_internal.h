@@ -12,6 +12,7 @@
  *                  operators and the configuration change
  *   recover.c      the start: store, inventories, adoption
  *   disk.c         disks and snapshots; disk_request.c what users ask of them
+ *   turns.c        one thing at a time, where a pool is told so
  *   attach.c       the disks of a reservation; attach_check.c what of them may be asked for
  *   home.c         the shared home of a reservation's user
  *   write.c        transactions, events, what happens when the store cannot write
@@ -85,6 +86,7 @@ struct cdisk {
 	struct timer timer;   /* bounds the waits of its plans, paces retries */
 	int attempts;
 	bool seen_ready, gone;
+	bool held_back;	    /* to be made only when its reservation says so */
 	struct list takers; /* of cattach: who waits for it, in order */
 };
 
@@ -133,6 +135,7 @@ struct creservation {
 	struct reserve_op
 	    *op;      /* borrowed: the request it was made by, until that is answered */
 	bool settled; /* the request has counted it */
+	bool taking_turns; /* not in line yet: see turns.c */
 	struct list disks; /* of cattach; see attach.h */
 	int disk_attempts; /* plans of its disks that were begun */
 	int detaching;	   /* disks on their way back since it ended */
@@ -391,6 +394,7 @@ struct creservation *reservation_new(struct core *c, const struct reservation *r
 void reservation_free(struct creservation *r);
 
 /* Nothing ready for it: waits in its pool's line, where pool.c serves it. */
+void reservation_line_up(struct creservation *r); /* after its turns */
 void reservation_wait_in_line(struct creservation *r, const char *miss_reason);
 void reservation_moved(
     struct creservation *r, enum reservation_state to); /* row, event, waiters */
@@ -480,6 +484,13 @@ void provider_look(void *arg); /* one inventory, and what follows from it */
 
 void strays_free(struct cprovider *pr);
 
+/* ---- turns.c ---- */
+
+/* The reservation, whose plan is new, gets in line when all that can be made without a machine is. turns_go_on: something
+   of it is over; does nothing for one that is not taking turns. */
+void turns_begin(struct creservation *r);
+void turns_go_on(struct creservation *r);
+
 /* ---- disk.c ---- */
 
 struct cdisk *disk_new(struct core *c, struct cprovider *pr, const struct disk *row);
@@ -504,7 +515,10 @@ struct cdisk *disk_own(struct core *c, uint32_t uid, const char *name);
 int disk_check_new(struct core *c, const struct core_caller *who, const char *name,
     int64_t size_bytes, struct err *err) ERR_CHECK;
 
-/* A disk made for a reservation, which holds it from the start. */
+/* Makes it once its row is durable, held back or not. */
+void disk_make_when_durable(struct cdisk *d);
+
+/* A disk made for a reservation, which holds it from the start; held back where that takes turns. */
 struct cdisk *disk_create_for(
     struct creservation *r, const char *name, int64_t size_bytes);
 

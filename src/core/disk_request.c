@@ -188,21 +188,30 @@ row_durable(void *arg, const struct err *err)
 	if (d && !m->core->closing) {
 		if (err->code != ERR_NONE)
 			disk_free(d);
-		else if (d->d.state == DISK_CREATING && !d->run && d->provider->listed)
+		else if (d->d.state == DISK_CREATING && !d->run && !d->held_back &&
+			 d->provider->listed)
 			disk_make(d);
 	}
 	free(m);
+}
+
+void
+disk_make_when_durable(struct cdisk *d)
+{
+	struct making *m = xnew(struct making);
+
+	*m = (struct making){d->core, d->d.id};
+	d->held_back = false;
+	core_tx_then(d->core, row_durable, m);
 }
 
 static struct cdisk *
 create(struct core *c, struct cprovider *pr, const struct disk *row)
 {
 	struct cdisk *d = disk_new(c, pr, row);
-	struct making *m = xnew(struct making);
 
-	*m = (struct making){c, d->d.id};
 	core_save_disk(d);
-	core_tx_then(c, row_durable, m);
+	disk_make_when_durable(d);
 	return d;
 }
 
@@ -291,11 +300,14 @@ disk_create_for(struct creservation *r, const char *name, int64_t size_bytes)
 	struct core_caller who = {.uid = r->r.uid, .user = r->r.user};
 	struct cprovider *pr = r->pool->provider;
 	struct disk row = new_row(r->core, &who, pr, 'd');
+	struct cdisk *d;
 
 	row.name = (char *)name;
 	row.size_bytes = size_bytes;
 	row.holder = r->r.id;
-	return create(r->core, pr, &row);
+	d = create(r->core, pr, &row);
+	d->held_back = r->pool->p.one_at_a_time;
+	return d;
 }
 
 void

@@ -131,6 +131,7 @@ home_answered(void *arg, const char *ref, const struct err *err)
 			remember(r, ref);
 			xstrset(&r->home_ref, ref);
 			plan_step_done(run, HOME_STEP_HOME, ref, 0);
+			turns_go_on(r);
 		} else {
 			plan_step_failed(run, HOME_STEP_HOME, err);
 		}
@@ -202,6 +203,7 @@ home_failed(struct creservation *r, bool known, const struct err *err)
 	    "reservation %s: shared home: %s; it goes on without", r->r.id.s, err->msg);
 	r->home_over = true;
 	tell(r, err->msg);
+	turns_go_on(r);
 }
 
 static void
@@ -272,6 +274,13 @@ home_begin(struct creservation *r)
 		return;
 	begin(r);
 	plan_run_start(r->home_run);
+}
+
+bool
+home_is_being_made(const struct creservation *r)
+{
+	return r->home_run && (r->home_run->state[HOME_STEP_HOME] == RUN_INTENT ||
+				  r->home_run->state[HOME_STEP_HOME] == RUN_STARTED);
 }
 
 void

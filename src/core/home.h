@@ -17,6 +17,9 @@ struct store_tx;
 /* It waits in line: the home is found or made meanwhile. Nothing where the pool has none, or when it was begun. */
 void home_begin(struct creservation *r);
 
+/* Its home is asked for, and not known yet. */
+bool home_is_being_made(const struct creservation *r);
+
 /* Its claim is about to be written: the intent of what comes first goes with it, so that a daemon that dies behind the
    claim makes up for it. */
 void home_prepare(struct creservation *r, struct store_tx *tx);

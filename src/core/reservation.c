@@ -113,14 +113,28 @@ reservation_wait_in_line(struct creservation *r, const char *miss_reason)
 	if (!r->r.miss_reason)
 		xstrset(&r->r.miss_reason, miss_reason);
 	r->r.path = PATH_COLD;
-	join_line(r);
+	if (!r->pool->p.one_at_a_time)
+		join_line(r);
 	if (r->r.state != RESERVATION_QUEUED) {
 		if (r->durable)
 			reservation_moved(r, RESERVATION_PREPARING);
 		r->r.state = RESERVATION_PREPARING;
 	}
+	if (r->pool->p.one_at_a_time) {
+		r->r.path = PATH_NONE; /* it has not missed anything yet */
+		turns_begin(r);
+		return;
+	}
 	plan_run_start(r->run);
 	home_begin(r);
+	pool_wake(r->pool);
+}
+
+void
+reservation_line_up(struct creservation *r)
+{
+	join_line(r);
+	plan_run_start(r->run);
 	pool_wake(r->pool);
 }
 

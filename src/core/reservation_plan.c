@@ -138,6 +138,7 @@ keys_fetched(void *arg, const struct ssh_pubkey *keys, int n, const char *note,
 		if (err->code == ERR_NONE) {
 			take_keys(r, keys, n, note);
 			plan_step_done(run, HOLD_STEP_KEYS, r->r.github, 0);
+			turns_go_on(r);
 			pool_wake(r->pool);
 		} else {
 			r->keys_failed = xnew(struct err);

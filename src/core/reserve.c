@@ -323,7 +323,9 @@ op_go(struct reserve_op *op)
 
 		/* those who came first and wait are served first */
 		if (!op->no_warm) {
-			if (others_wait(op->pool))
+			if (op->pool->p.one_at_a_time)
+				miss = "one thing at a time";
+			else if (others_wait(op->pool))
 				miss = "others are waiting in line";
 			else
 				m = claim_candidate(op->pool, &miss);

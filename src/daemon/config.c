@@ -225,6 +225,7 @@ static const struct field pool_fields[] = {
 	{ "pids",            field_int,      AT(pool, pids_max), 16, 4194304 },
 	{ "nesting",         field_bool,     AT(pool, nesting) },
 	{ "hedge",           field_bool,     AT(pool, hedge) },
+	{ "one_at_a_time",   field_bool,     AT(pool, one_at_a_time) },
 	{ "shared_home",     field_bool,     AT(pool, shared_home) },
 	{ "max_age",         field_duration, AT(pool, max_age_ms), 1000, YEAR_MS },
 	{ "usd_per_hour",    field_usd,      AT(pool, usd_per_hour) },

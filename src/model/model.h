@@ -137,7 +137,8 @@ struct disk {
 	struct id holder;  /* the reservation that has it, or for which it is made */
 	struct id machine; /* where it is, or may be, attached; empty: nowhere */
 	bool snapshot_due; /* when its holder lets it go */
-	int64_t expires_at; /* a snapshot taken of a disk as it was deleted; 0: it stays */
+	int64_t
+	    expires_at; /* a snapshot taken of a disk as it was deleted; 0: it stays */
 	char *error;
 	int64_t created_at;
 	int64_t ended_at;
@@ -190,6 +191,7 @@ struct pool {
 	int64_t max_age_ms;	/* spares older than this are replaced */
 	double usd_per_hour;	/* per machine; 0: the provider's own price */
 	double max_usd_per_day; /* 0: no bound */
+	bool one_at_a_time;	/* keys, home, disks and machine one after the other */
 	bool hedge; /* a cold launch for somebody is made twice: the first one wins */
 	bool
 	    shared_home; /* its user's is mounted on its machines, where the provider has such */

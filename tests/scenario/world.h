@@ -25,10 +25,10 @@ struct world {
 	const char *boot_id;
 	const struct core_key_source *github; /* NULL: none */
 	int64_t keep_deleted_ms;
-	int inventories_fail;		      /* that many of the start's */
-	struct cut cut; /* where the daemon crashes; see cut_store.h */
-	struct bad bad; /* which writes fail; see bad_store.h */
-	char dir[64];	/* scratch: CAs, store, fake world */
+	int inventories_fail; /* that many of the start's */
+	struct cut cut;	      /* where the daemon crashes; see cut_store.h */
+	struct bad bad;	      /* which writes fail; see bad_store.h */
+	char dir[64];	      /* scratch: CAs, store, fake world */
 };
 
 /* A world with the pool "default": running 2, max 4, launch 1000 ms, setup and terminate 100 ms. Not started:
