@@ -8,7 +8,7 @@
 packages_build='gcc libc6-dev meson ninja-build pkg-config musl-tools scdoc libuv1-dev libmicrohttpd-dev
 	libjansson-dev libyaml-dev libssl-dev libsqlite3-dev libseccomp-dev libcap-dev libmnl-dev
 	libcurl4-openssl-dev libexpat1-dev'
-packages_run='mmdebstrap nftables iproute2 openssh-client util-linux ca-certificates'
+packages_run='mmdebstrap nftables iproute2 openssh-client util-linux ca-certificates e2fsprogs'
 packages_test='libcmocka-dev python3 python3-pytest openssh-server openssh-client clang-format-14 rsync
 	nftables iproute2 mmdebstrap sudo procps git sqlite3 qemu-system-x86
 	python3-botocore python3-boto3 awscli curl jq iptables strace'

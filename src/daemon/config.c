@@ -175,6 +175,7 @@ static const struct field local_fields[] = {
 	{ "kind",     config_field_kind, AT(config_provider, kind), .required = true },
 	{ "network",  field_network, AT(config_provider, local.network) },
 	{ "uid_base", field_int64,   AT(config_provider, local.uid_base), UID_BASE_MIN, UID_BASE_MAX },
+	{ "disks_max", field_size,   AT(config_provider, local.disks_max), INT64_C(1) << 20, INT64_C(1) << 60 },
 	{ NULL },
 };
 
@@ -558,6 +559,7 @@ provider_equal(const struct config_provider *a, const struct config_provider *b)
 	return strcmp(a->name, b->name) == 0 && a->kind == b->kind &&
 	       strcmp(a->local.network, b->local.network) == 0 &&
 	       a->local.uid_base == b->local.uid_base &&
+	       a->local.disks_max == b->local.disks_max &&
 	       ec2_settings_equal(&a->ec2, &b->ec2) &&
 	       /* both were zeroed whole, so padding is equal */
 	       memcmp(&a->fake, &b->fake, sizeof(a->fake)) == 0; // NOLINT

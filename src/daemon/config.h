@@ -21,6 +21,7 @@ enum provider_kind { PROVIDER_LOCAL, PROVIDER_FAKE, PROVIDER_EC2, PROVIDER_KIND_
 struct config_local {
 	char *network; /* CIDR, owned */
 	int64_t uid_base;
+	int64_t disks_max; /* bytes of all disks together; 0: no limit */
 };
 
 struct config_provider {

@@ -223,6 +223,7 @@ open_all(struct daemon *d, struct err *err)
 				      .config_path = d->config_path,
 				      .network = local ? local->network : NULL,
 				      .uid_base = local ? local->uid_base : 0,
+				      .disks_max = local ? local->disks_max : 0,
 				  },
 				  &d->id, &d->launcher, err) < 0)
 		return -1;

@@ -100,6 +100,8 @@ add_arguments(struct argument_list *a, const struct launcher_settings *s,
 	add(a, "--uid-base", xasprintf("%lld", (long long)s->uid_base));
 	add(a, "--init", xstrdup(p->init));
 	add(a, "--image-builder", xstrdup(p->image_builder));
+	if (s->disks_max > 0)
+		add(a, "--disks-max", xasprintf("%lld", (long long)s->disks_max));
 	if (s->instances)
 		a->v[a->n++] = xstrdup("--instances");
 }

@@ -36,7 +36,8 @@ struct launcher_settings {
 	    *config_path; /* absolute: the file that the launcher may open for us again */
 	const char *network; /* CIDR; NULL: it makes no machines */
 	int64_t uid_base;
-	bool instances; /* its machines are hearth-ec2's: see launcher/protocol.h */
+	int64_t disks_max; /* bytes of all users' disks together; 0: no limit */
+	bool instances;	   /* its machines are hearth-ec2's: see launcher/protocol.h */
 };
 
 /* Forks. ERR_CONFLICT: users of the host may have ids of machines. */

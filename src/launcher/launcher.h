@@ -11,6 +11,7 @@
  *   STATE/trash/         what is being deleted, by one process at a time
  *   STATE/images/NAME/VERSION/        Debian roots; NAME/current is a symlink to a VERSION
  *   STATE/homes/UID/     shared homes, see home.h
+ *   STATE/disks/ID/      users' disks and snapshots: disk.h
  *   RUNTIME/machines/ID/ root, 0711   ssh.sock, control.sock
  *
  * A machine's directory is made first and removed last, so as long as anything of a machine exists,
@@ -35,6 +36,7 @@ struct launcher {
 	int trash_fd;
 	int images_fd;
 	int homes_fd;
+	int disks_fd;	/* -1: none are kept here */
 	int runtime_fd; /* RUNTIME/machines */
 	int init_fd;	/* sealed memfd of hearth-init */
 	uid_t uid;	/* the daemon's user */
@@ -47,6 +49,7 @@ struct launcher {
 	struct syscalls_filter filter;
 	struct syscalls_filter filter_nesting;
 	uint64_t memory_default;
+	uint64_t disks_max; /* bytes of all disks together; 0: no limit */
 	char boot_id[BOOT_ID_MAX];
 	const char *state_path;	   /* borrowed from argv, as the next ones */
 	const char *config_path;   /* NULL: none */

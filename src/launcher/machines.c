@@ -385,6 +385,26 @@ machine_open_running(const struct launcher *l, const char *id, int *ret_fd,
 	return 0;
 }
 
+int
+machine_open_alive(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err)
+{
+	AUTO_CLOSE int fd = open_dir(l->machines_fd, id);
+	struct record r;
+	int pidfd;
+
+	if (fd < 0 || lock(fd, LOCK_SH) < 0 || !is_still(l->machines_fd, id, fd) ||
+	    record_read(fd, &r, err) < 0)
+		return err_set(err, ERR_NOT_FOUND, "there is no machine '%s'", id);
+	pidfd = record_open_machine(&r, l->boot_id);
+	if (pidfd < 0)
+		return err_set(err, ERR_UNAVAILABLE, "machine '%s' has ended", id);
+	*ret_record = r;
+	*ret_pidfd = pidfd;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 bool
 machine_look(
     const struct launcher *l, const char *id, struct record *ret, bool *ret_alive)

@@ -44,6 +44,10 @@ ERR_CHECK int machine_open(const struct launcher *l, const char *id, int *ret_fd
 ERR_CHECK int machine_open_running(const struct launcher *l, const char *id, int *ret_fd,
     struct record *ret_record, int *ret_pidfd, struct err *err);
 
+/* As that, with a lock that is shared: others may look at the machine meanwhile, and it may die, but nothing of it goes. ERR_NOT_FOUND: there is none; ERR_UNAVAILABLE: it has ended. */
+ERR_CHECK int machine_open_alive(const struct launcher *l, const char *id, int *ret_fd,
+    struct record *ret_record, int *ret_pidfd, struct err *err);
+
 /* Deletes what machine_remove() and image_remove() left. Takes as long as it takes; one process at a time does, others
    wait for it. Logs failures. */
 void machine_empty_trash(const struct launcher *l);

@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "launcher/disk_attach.h"
 #include "launcher/file.h"
 #include "launcher/launcher.h"
 #include "launcher/machines.h"
@@ -60,12 +61,12 @@ static const char usage[] =
     "usage: hearth-launcher --socket-fd N --lifeline-fd N --state DIR --runtime DIR "
     "--uid N --gid N\n"
     "           [--network CIDR --init PATH] [--uid-base N] [--config PATH] "
-    "[--image-builder PATH] [--instances]\n"
+    "[--image-builder PATH] [--instances] [--disks-max BYTES]\n"
     "       hearth-launcher --teardown --state DIR --runtime DIR\n";
 
 /* clang-format off */
 enum { OPT_SOCKET = 1, OPT_LIFELINE, OPT_STATE, OPT_RUNTIME, OPT_UID, OPT_GID, OPT_NETWORK, OPT_INIT,
-	OPT_UID_BASE, OPT_CONFIG, OPT_BUILDER, OPT_INSTANCES, OPT_TEARDOWN };
+	OPT_UID_BASE, OPT_CONFIG, OPT_BUILDER, OPT_INSTANCES, OPT_TEARDOWN, OPT_DISKS_MAX };
 
 static const struct option long_options[] = {
 	{"socket-fd",     required_argument, NULL, OPT_SOCKET},
@@ -81,6 +82,7 @@ static const struct option long_options[] = {
 	{"image-builder", required_argument, NULL, OPT_BUILDER},
 	{"instances",     no_argument,       NULL, OPT_INSTANCES},
 	{"teardown",      no_argument,       NULL, OPT_TEARDOWN},
+	{"disks-max",     required_argument, NULL, OPT_DISKS_MAX},
 	{NULL, 0, NULL, 0},
 };
 /* clang-format on */
@@ -145,6 +147,10 @@ take_option(int c, struct options *o, struct launcher *l, struct err *err)
 	case OPT_BUILDER:
 		l->image_builder = optarg;
 		break;
+	case OPT_DISKS_MAX:
+		rc = take_number("disks-max", INT64_MAX, &v, err);
+		l->disks_max = v;
+		break;
 	case OPT_INSTANCES:
 		l->instances = true;
 		break;
@@ -198,6 +204,11 @@ open_directories(struct launcher *l, const struct options *o, struct err *err)
 	    dir_open_at(l->state_fd, "images", 0700, &l->images_fd, err) < 0 ||
 	    dir_open_at(l->state_fd, "homes", 0700, &l->homes_fd, err) < 0)
 		return -1;
+	/* Those of hearth-ec2 have none, and a tear-down does not know whose state it is. */
+	if (faccessat(l->state_fd, "disks", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    (!l->instances && !o->teardown))
+		if (dir_open_at(l->state_fd, "disks", 0700, &l->disks_fd, err) < 0)
+			return -1;
 	/* An image holds files of uid 1000 and programs with set-user-id, which on the host are somebody
 	   to write to and root to run: nobody may get there. An earlier version made it 0755. */
 	if (fchmod(l->images_fd, 0700) < 0)
@@ -495,6 +506,7 @@ teardown(struct launcher *l, const struct options *o, struct err *err)
 		return -1;
 	if (machine_each(l, kill_one, l) != 0)
 		return err_set(err, ERR_UNAVAILABLE, "some machines did not end");
+	disk_settle_all(l);
 	machine_sweep(l);
 	cgroup_teardown(&l->cgroups);
 	(void)unlinkat(l->runtime_fd, "../machines", AT_REMOVEDIR);
@@ -526,7 +538,7 @@ start(int argc, char **argv, struct options *o, struct launcher *l, struct err *
 int
 main(int argc, char **argv)
 {
-	struct launcher l = {.uid_base = UID_BASE_DEFAULT};
+	struct launcher l = {.uid_base = UID_BASE_DEFAULT, .disks_fd = -1};
 	struct options o;
 	struct err err;
 	int rc;

@@ -9,7 +9,7 @@
  * its own alphabet, every number within the limits the launcher was started with. Both programs come
  * from one build, so the version is only a check.
  *
- * A request is followed by one or more replies: LIST one per machine and a last one, BUILD_IMAGE one per progress
+ * A request is followed by one or more replies: LIST one per machine, disk and snapshot and a last one, BUILD_IMAGE one per progress
  * step and a last one, all others one. `last` marks the last.
  *
  * Instances are machines of hearth-ec2: they keep their disk when they stop, run the image's own sshd and user data, and
@@ -19,18 +19,20 @@
 #include <stdint.h>
 
 #define LAUNCHER_MAGIC 0x68727468u /* "hrth" */
-#define LAUNCHER_VERSION 1u
+#define LAUNCHER_VERSION 2u
 
 #define LAUNCHER_ID_MAX 16   /* "m-" and 12 of [0-9a-z], see base/id.h */
 #define LAUNCHER_NAME_MAX 64 /* image or pool name, see name_valid() */
 #define LAUNCHER_VERSION_MAX 64
 #define LAUNCHER_SLOT_MAX 32000u
+#define LAUNCHER_DISK_MIN (1ull << 20) /* bytes */
+#define LAUNCHER_DISK_MAX (64ull << 40)
 
 enum launcher_op {
 	LAUNCHER_CREATE =
 	    1, /* makes the machine `id`; idempotent: if it lives, says where it is */
 	LAUNCHER_KILL, /* ends machine `id` and removes all that belongs to it; idempotent */
-	LAUNCHER_LIST,	      /* every machine there is a trace of: alive or leftovers */
+	LAUNCHER_LIST, /* every machine, disk and snapshot there is a trace of: alive or leftovers */
 	LAUNCHER_BUILD_IMAGE, /* builds a new version of image `image` and makes it current */
 	LAUNCHER_REMOVE_IMAGE, /* removes version `image_version` of `image`; refused while used */
 	LAUNCHER_FIND_IMAGE, /* which version of `image` is current; ERR_NOT_FOUND: none is built */
@@ -51,6 +53,15 @@ enum launcher_op {
 	/* A user's shared home; see home.h. No request removes one. */
 	LAUNCHER_MAKE_HOME, /* there is one for home_uid; idempotent */
 	LAUNCHER_MOUNT_HOME, /* home_uid's appears at /shared in machine `id`, which runs; idempotent */
+
+	/* Users' disks, "d-...", and their snapshots, "s-...": not with --instances. */
+	LAUNCHER_DISK_MAKE, /* makes `disk`: an empty file system of size_bytes, or what the snapshot
+			       `source` holds, grown to that. Answered when it is there; idempotent */
+	LAUNCHER_DISK_SNAPSHOT, /* makes the snapshot `disk` of what the disk `source` holds now; as MAKE */
+	LAUNCHER_DISK_REMOVE, /* removes either kind; ends its making; refused while attached; idempotent */
+	LAUNCHER_DISK_ATTACH, /* `disk` appears in machine `id` at /disk/`disk_name`. The reply's message
+				 says why it is read-only; empty: it is not. Idempotent */
+	LAUNCHER_DISK_DETACH, /* `disk` leaves machine `id`, which may be gone, whoever uses it there; idempotent */
 	LAUNCHER_OP_END
 };
 
@@ -83,6 +94,11 @@ struct launcher_request {
 	uint32_t
 	    needs_disk;	   /* START: 1 = only from the disk it has; ERR_NOT_FOUND else */
 	uint32_t home_uid; /* MAKE_HOME, MOUNT_HOME: whose; not 2^32-1, which is nobody */
+
+	char disk[LAUNCHER_ID_MAX];	   /* DISK_... */
+	char source[LAUNCHER_ID_MAX];	   /* DISK_SNAPSHOT; DISK_MAKE, or empty */
+	char disk_name[LAUNCHER_NAME_MAX]; /* DISK_ATTACH */
+	uint64_t size_bytes;		   /* DISK_MAKE */
 };
 
 enum launcher_machine_state {
@@ -91,6 +107,7 @@ enum launcher_machine_state {
 	LAUNCHER_ABSENT,
 	LAUNCHER_STOPPED, /* an instance that does not run, by STOP or by itself; START goes on */
 	LAUNCHER_FROZEN, /* an instance after FREEZE */
+	LAUNCHER_MAKING, /* a disk or snapshot that is being made; after that it is ALIVE */
 };
 
 struct launcher_reply {
@@ -110,6 +127,10 @@ struct launcher_reply {
 	    [LAUNCHER_VERSION_MAX]; /* also BUILD_IMAGE's and SAVE_IMAGE's result */
 	char address[16];	    /* IPv4, dotted; empty where there is none */
 	uint64_t created_at_ms;	    /* wall clock */
+
+	char machine
+	    [LAUNCHER_ID_MAX]; /* of a disk: where it is attached; empty: nowhere */
+	uint64_t size_bytes;   /* of a disk or snapshot */
 };
 
 #endif

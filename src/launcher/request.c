@@ -97,7 +97,7 @@ wrong_in_create(const struct launcher_request *q)
 }
 
 /* What an operation has beside the fields that wrong_in_create() and wrong_in_start() look at. */
-enum { ID = 1, IMAGE = 2, HOME = 8 };
+enum { ID = 1, IMAGE = 2, DISK = 4, HOME = 8 };
 
 static const unsigned fields_of[LAUNCHER_OP_END] = {
     [LAUNCHER_CREATE] = ID | IMAGE,
@@ -115,7 +115,33 @@ static const unsigned fields_of[LAUNCHER_OP_END] = {
     [LAUNCHER_OPEN_METADATA] = ID,
     [LAUNCHER_MAKE_HOME] = HOME,
     [LAUNCHER_MOUNT_HOME] = ID | HOME,
+    [LAUNCHER_DISK_MAKE] = DISK,
+    [LAUNCHER_DISK_SNAPSHOT] = DISK,
+    [LAUNCHER_DISK_REMOVE] = DISK,
+    [LAUNCHER_DISK_ATTACH] = ID | DISK,
+    [LAUNCHER_DISK_DETACH] = ID | DISK,
 };
+
+static const char *
+wrong_in_disk(const struct launcher_request *q)
+{
+	bool of_disk = q->op == LAUNCHER_DISK_SNAPSHOT;
+
+	if (!terminated(q->disk, sizeof(q->disk)) ||
+	    !(id_valid(q->disk, of_disk ? 's' : 'd') ||
+		(q->op == LAUNCHER_DISK_REMOVE && id_valid(q->disk, 's'))))
+		return "disk";
+	if (of_disk || (q->op == LAUNCHER_DISK_MAKE && q->source[0] != '\0'))
+		if (!terminated(q->source, sizeof(q->source)) ||
+		    !id_valid(q->source, of_disk ? 'd' : 's'))
+			return "source";
+	if (q->op == LAUNCHER_DISK_MAKE &&
+	    !in_range(q->size_bytes, LAUNCHER_DISK_MIN, LAUNCHER_DISK_MAX))
+		return "size_bytes";
+	if (q->op == LAUNCHER_DISK_ATTACH && !is_name(q->disk_name, sizeof(q->disk_name)))
+		return "disk_name";
+	return NULL;
+}
 
 static const char *
 wrong_field(const struct launcher_request *q)
@@ -135,6 +161,8 @@ wrong_field(const struct launcher_request *q)
 		return "image";
 	if ((fields & HOME) && q->home_uid == UINT32_MAX)
 		return "home_uid";
+	if (fields & DISK)
+		return wrong_in_disk(q);
 	if (q->op == LAUNCHER_REMOVE_IMAGE &&
 	    !is_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";

@@ -11,6 +11,8 @@
 
 #include "base/cleanup.h"
 #include "launcher/create.h"
+#include "launcher/disk.h"
+#include "launcher/disk_attach.h"
 #include "launcher/file.h"
 #include "launcher/home.h"
 #include "launcher/image.h"
@@ -91,9 +93,17 @@ list_one(void *arg, const char *id)
 }
 
 static int
+list_disk(void *arg, const struct launcher_reply *reply)
+{
+	struct service *s = arg;
+
+	return send_reply(s->connection, reply, -1);
+}
+
+static int
 serve_list(struct service *s, struct err *err)
 {
-	if (machine_each(s->l, list_one, s) != 0)
+	if (machine_each(s->l, list_one, s) != 0 || disk_each(s->l, list_disk, s) != 0)
 		return err_set(err, ERR_CANCELLED, "the peer went away");
 	return 0;
 }
@@ -197,6 +207,34 @@ serve_mount_home(struct service *s, struct err *err)
 	return home_mount(s->l, s->q->id, s->q->home_uid, err);
 }
 
+static int
+serve_disk_make(struct service *s, struct err *err)
+{
+	bool snapshot = s->q->op == LAUNCHER_DISK_SNAPSHOT;
+
+	memcpy(s->reply.id, s->q->disk, sizeof(s->reply.id));
+	return snapshot ? disk_snapshot(s->l, s->q, s->connection, err)
+			: disk_make(s->l, s->q, s->connection, err);
+}
+
+static int
+serve_disk_remove(struct service *s, struct err *err)
+{
+	return disk_remove(s->l, s->q->disk, err);
+}
+
+static int
+serve_disk_attach(struct service *s, struct err *err)
+{
+	return disk_attach(s->l, s->q, &s->reply, err);
+}
+
+static int
+serve_disk_detach(struct service *s, struct err *err)
+{
+	return disk_detach(s->l, s->q, err);
+}
+
 enum kind { ANY, MACHINES, PLAIN_MACHINES, INSTANCES };
 
 static const struct {
@@ -220,6 +258,11 @@ static const struct {
     [LAUNCHER_OPEN_METADATA] = {serve_open_metadata, INSTANCES},
     [LAUNCHER_MAKE_HOME] = {serve_make_home, MACHINES},
     [LAUNCHER_MOUNT_HOME] = {serve_mount_home, MACHINES},
+    [LAUNCHER_DISK_MAKE] = {serve_disk_make, PLAIN_MACHINES},
+    [LAUNCHER_DISK_SNAPSHOT] = {serve_disk_make, PLAIN_MACHINES},
+    [LAUNCHER_DISK_REMOVE] = {serve_disk_remove, PLAIN_MACHINES},
+    [LAUNCHER_DISK_ATTACH] = {serve_disk_attach, PLAIN_MACHINES},
+    [LAUNCHER_DISK_DETACH] = {serve_disk_detach, PLAIN_MACHINES},
 };
 
 static int

@@ -20,12 +20,13 @@ from patience import PATIENCE
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
-MAGIC, VERSION = 0x68727468, 1
+MAGIC, VERSION = 0x68727468, 2
 (CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG, START, STOP, FREEZE, THAW, SAVE_IMAGE,
- DROP_IMAGE, CONSOLE, OPEN_METADATA, MAKE_HOME, MOUNT_HOME) = range(1, 18)
-ALIVE, DEAD, ABSENT, STOPPED, FROZEN = range(1, 6)
+ DROP_IMAGE, CONSOLE, OPEN_METADATA, MAKE_HOME, MOUNT_HOME, DISK_MAKE, DISK_SNAPSHOT, DISK_REMOVE, DISK_ATTACH,
+ DISK_DETACH) = range(1, 23)
+ALIVE, DEAD, ABSENT, STOPPED, FROZEN, MAKING = range(1, 7)
 OK, INVALID, NOT_PERMITTED, NOT_FOUND, CONFLICT = range(5)
-UNAVAILABLE = 8
+NO_CAPACITY, UNAVAILABLE = 6, 8
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,6 +42,8 @@ class Request(ctypes.Structure):
         ("host_key", ctypes.c_char * 1024), ("host_cert", ctypes.c_char * 2048),
         ("user_ca", ctypes.c_char * 512), ("needs_disk", ctypes.c_uint32),
         ("home_uid", ctypes.c_uint32),
+        ("disk", ctypes.c_char * 16), ("source", ctypes.c_char * 16), ("disk_name", ctypes.c_char * 64),
+        ("size_bytes", ctypes.c_uint64),
     ]
 
 
@@ -51,12 +54,20 @@ class Reply(ctypes.Structure):
         ("slot", ctypes.c_uint32), ("percent", ctypes.c_uint32), ("pid", ctypes.c_uint32),
         ("id", ctypes.c_char * 16), ("image", ctypes.c_char * 64),
         ("image_version", ctypes.c_char * 64), ("address", ctypes.c_char * 16),
-        ("created_at_ms", ctypes.c_uint64),
+        ("created_at_ms", ctypes.c_uint64), ("machine", ctypes.c_char * 16), ("size_bytes", ctypes.c_uint64),
     ]
 
 
-def new_id():
-    return "m-" + "".join(random.choice(string.ascii_lowercase + string.digits) for _ in range(12))
+def _read(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def new_id(kind="m"):
+    return kind + "-" + "".join(random.choice(string.ascii_lowercase + string.digits) for _ in range(12))
 
 
 class Keys:
@@ -258,6 +269,28 @@ class Launcher:
     def create(self, machine, slot, **fields):
         return self.ask(CREATE, **self.request(machine, slot, **fields))[-1]
 
+    def make_disk(self, disk, size=32 << 20, **fields):
+        return self.ask(DISK_MAKE, disk=disk, size_bytes=size, **fields)[-1]
+
+    def snapshot(self, snapshot, disk):
+        return self.ask(DISK_SNAPSHOT, disk=snapshot, source=disk)[-1]
+
+    def remove_disk(self, disk):
+        return self.ask(DISK_REMOVE, disk=disk)[-1]
+
+    def attach(self, disk, machine, name="data"):
+        return self.ask(DISK_ATTACH, id=machine, disk=disk, disk_name=name)[-1]
+
+    def detach(self, disk, machine):
+        return self.ask(DISK_DETACH, id=machine, disk=disk)[-1]
+
+    def disk_file(self, disk):
+        return os.path.join(self.state, "disks", disk, "image")
+
+    def loops(self):
+        """Loop devices of our disks."""
+        return [f for f in glob.glob("/sys/block/loop*/loop/backing_file") if self.root in _read(f)]
+
     def kill(self, machine):
         return self.ask(KILL, id=machine)[-1]
 
@@ -292,6 +325,7 @@ class Launcher:
             "cgroups": glob.glob("/sys/fs/cgroup/**/%s/m-*" % self.cgroup, recursive=True),
             "links": [line for line in links.splitlines() if ": hth" in line],
             "mounts": mounts,
+            "loops": self.loops(),
             "processes": self.processes(),
         }
 

@@ -258,7 +258,7 @@ refuses_wrong_keys(void **state)
 	    "running");
 	must_refuse("providers:\n  x: {kind: local, launch: 50ms}\n",
 	    "t.yaml:2:20: providers.x.launch: unknown key: expected one of kind, "
-	    "network, uid_base");
+	    "network, uid_base, disks_max");
 	must_refuse("providers:\n  x: {launch: 50ms}\n",
 	    "t.yaml:2:6: providers.x: 'kind' is missing");
 	must_refuse(

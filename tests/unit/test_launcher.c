@@ -191,6 +191,57 @@ starting_an_instance_takes_what_it_needs(void **state)
 }
 
 static void
+a_disk_is_asked_for_by_ids(void **state)
+{
+	static const uint32_t ops[] = {LAUNCHER_DISK_MAKE, LAUNCHER_DISK_SNAPSHOT,
+	    LAUNCHER_DISK_REMOVE, LAUNCHER_DISK_ATTACH, LAUNCHER_DISK_DETACH};
+	struct launcher_request q;
+	struct err err;
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		bool snapshot = ops[i] == LAUNCHER_DISK_SNAPSHOT;
+
+		q = good_request();
+		q.op = ops[i];
+		q.size_bytes = LAUNCHER_DISK_MIN;
+		strcpy(q.disk, snapshot ? "s-0123456789ab" : "d-0123456789ab");
+		strcpy(q.source, snapshot ? "d-0123456789ab" : "");
+		strcpy(q.disk_name, "data");
+		assert_int_equal(request_check(&q, sizeof(q), &err), 0);
+		strcpy(q.disk, "m-0123456789ab");
+		expect_refused(&q, "disk");
+		memset(q.disk, 'd', sizeof(q.disk));
+		expect_refused(&q, "disk");
+		strcpy(q.disk, "d-../../../../");
+		expect_refused(&q, "disk");
+	}
+	q = good_request();
+	q.op = LAUNCHER_DISK_MAKE;
+	strcpy(q.disk, "d-0123456789ab");
+	expect_refused(&q, "size_bytes");
+	q.size_bytes = LAUNCHER_DISK_MAX + 1;
+	expect_refused(&q, "size_bytes");
+	q.size_bytes = LAUNCHER_DISK_MAX;
+	strcpy(q.source, "d-0123456789ab"); /* a disk is made from a snapshot only */
+	expect_refused(&q, "source");
+	q.op = LAUNCHER_DISK_SNAPSHOT;
+	strcpy(q.disk, "s-0123456789ab");
+	strcpy(q.source, "s-0123456789ab");
+	expect_refused(&q, "source");
+	q.op = LAUNCHER_DISK_REMOVE;
+	assert_int_equal(request_check(&q, sizeof(q), &err), 0);
+	q.op = LAUNCHER_DISK_ATTACH;
+	expect_refused(&q, "disk");
+	strcpy(q.disk, "d-0123456789ab");
+	strcpy(q.disk_name, "..");
+	expect_refused(&q, "disk_name");
+	memset(q.disk_name, 'x', sizeof(q.disk_name));
+	expect_refused(&q, "disk_name");
+	strcpy(q.id, "m-");
+	expect_refused(&q, "id");
+}
+
+static void
 a_record_is_read_as_written(void **state)
 {
 	int dir = open(*state, O_RDONLY | O_DIRECTORY);
@@ -365,6 +416,7 @@ main(void)
 	    cmocka_unit_test(only_the_operations_own_fields_count),
 	    cmocka_unit_test(a_home_is_a_number),
 	    cmocka_unit_test(starting_an_instance_takes_what_it_needs),
+	    cmocka_unit_test(a_disk_is_asked_for_by_ids),
 	    IN_DIRECTORY(a_record_is_read_as_written),
 	    IN_DIRECTORY(damaged_records_are_errors),
 	    cmocka_unit_test(a_process_is_known_by_its_start),

@@ -217,6 +217,8 @@ local_answer(void *arg)
 	list_remove(&p->in_later);
 	if (p->launched)
 		p->launched(p->arg, p->err.code == ERR_NONE ? p->id : NULL, &p->err);
+	else if (p->attached)
+		p->attached(p->arg, p->err.code == ERR_NONE ? p->warning : NULL, &p->err);
 	else
 		p->done(p->arg, &p->err);
 	free(p);
@@ -506,6 +508,10 @@ inventory_over(struct listing *g, const struct err *err)
 		struct launcher_reply *r = &g->all[i];
 		struct lmachine *m = map_get(&g->l->machines, r->id);
 
+		if (r->id[0] != 'm') {
+			all[i] = local_disk_sighting(r);
+			continue;
+		}
 		all[i] = (struct sighting){
 		    .token = r->id,
 		    .ref = r->id,
@@ -537,7 +543,8 @@ listed(void *arg, const struct launcher_reply *r, bool last, const struct err *e
 		g->all[g->n] = *r;
 		g->all[g->n].id[sizeof(r->id) - 1] =
 		    g->all[g->n].address[sizeof(r->address) - 1] = '\0';
-		adopt(g->l, &g->all[g->n]);
+		if (r->id[0] == 'm')
+			adopt(g->l, &g->all[g->n]);
 		g->n++;
 	}
 	if (last)
@@ -566,6 +573,7 @@ local_close(struct provider *pr)
 
 	l->closing = true;
 	launcher_client_close(l->launcher);
+	local_disks_close(l);
 	local_jobs_close(l);
 	while (!list_empty(&l->later))
 		local_answer(list_entry(l->later.next, struct pending, in_later));
@@ -591,6 +599,11 @@ static const struct provider_ops local_ops = {
     .image_remove = local_image_remove,
     .home_make = local_home_make,
     .home_attach = local_home_attach,
+    .disk_make = local_disk_make,
+    .disk_snapshot = local_disk_snapshot,
+    .disk_remove = local_disk_remove,
+    .disk_attach = local_disk_attach,
+    .disk_detach = local_disk_detach,
     .close = local_close,
 };
 
@@ -624,6 +637,8 @@ local_provider_open(const struct local_options *opt, const struct provider_env *
 	l->env = *env;
 	l->runtime = xstrdup(opt->runtime);
 	l->launcher = launcher_client_new(env->uv_loop, opt->launcher);
+	l->disk_makes = launcher_client_new(env->uv_loop, opt->launcher);
+	l->disk_moves = launcher_client_new(env->uv_loop, opt->launcher);
 	l->n_slots = n;
 	l->slots = xcalloc(n + 1, 1);
 	l->next_slot = 1;
@@ -631,6 +646,8 @@ local_provider_open(const struct local_options *opt, const struct provider_env *
 	list_init(&l->jobs);
 	list_init(&l->launches);
 	list_init(&l->kills);
+	list_init(&l->making);
+	list_init(&l->removals);
 	list_init(&l->later);
 	*ret = &l->p;
 	return 0;
