@@ -376,6 +376,102 @@ provider_fixture_contact(
 	return settle(fx, &a);
 }
 
+/* ---- disks ---- */
+
+void
+provider_fixture_start_disk_make(struct provider_fixture *fx, const char *token,
+    int64_t size_bytes, const char *source_ref, struct answer *a)
+{
+	fx->provider->ops->disk_make(fx->provider,
+	    &(struct disk_spec){
+		.token = token,
+		.size_bytes = size_bytes,
+		.source_ref = source_ref,
+		.options = fx->options,
+	    },
+	    on_launched, a);
+}
+
+struct answer
+provider_fixture_disk_make(struct provider_fixture *fx, const char *token,
+    int64_t size_bytes, const char *source_ref)
+{
+	struct answer a = {0};
+
+	provider_fixture_start_disk_make(fx, token, size_bytes, source_ref, &a);
+	return settle(fx, &a);
+}
+
+struct answer
+provider_fixture_disk_snapshot(
+    struct provider_fixture *fx, const char *token, const char *disk_ref)
+{
+	struct answer a = {0};
+
+	fx->provider->ops->disk_snapshot(fx->provider, token, disk_ref, on_launched, &a);
+	return settle(fx, &a);
+}
+
+struct answer
+provider_fixture_disk_remove(struct provider_fixture *fx, const char *token)
+{
+	struct answer a = {0};
+
+	fx->provider->ops->disk_remove(
+	    fx->provider, token, NULL, provider_fixture_on_done, &a);
+	return settle(fx, &a);
+}
+
+void
+provider_fixture_on_attached(void *arg, const char *warning, const struct err *err)
+{
+	struct answer *a = arg;
+
+	a->calls++;
+	a->err = *err;
+	copy(a->warning, sizeof(a->warning), warning);
+}
+
+/* Its refs as they were sighted, as core has them; those of what never was are its tokens. */
+static struct attach_spec
+attach_spec(
+    struct provider_fixture *fx, const char *disk, const char *machine, const char *name)
+{
+	const struct seen_machine *d = provider_fixture_seen(fx, disk),
+				  *m = provider_fixture_seen(fx, machine);
+
+	return (struct attach_spec){
+	    .disk = disk,
+	    .disk_ref = d ? d->ref : disk,
+	    .machine = machine,
+	    .machine_ref = m ? m->ref : machine,
+	    .name = name,
+	};
+}
+
+struct answer
+provider_fixture_disk_attach(
+    struct provider_fixture *fx, const char *disk, const char *machine, const char *name)
+{
+	struct attach_spec spec = attach_spec(fx, disk, machine, name);
+	struct answer a = {0};
+
+	fx->provider->ops->disk_attach(
+	    fx->provider, &spec, provider_fixture_on_attached, &a);
+	return settle(fx, &a);
+}
+
+struct answer
+provider_fixture_disk_detach(
+    struct provider_fixture *fx, const char *disk, const char *machine, const char *name)
+{
+	struct attach_spec spec = attach_spec(fx, disk, machine, name);
+	struct answer a = {0};
+
+	fx->provider->ops->disk_detach(fx->provider, &spec, provider_fixture_on_done, &a);
+	return settle(fx, &a);
+}
+
 struct listing {
 	struct provider_fixture *fx;
 	struct answer answer;

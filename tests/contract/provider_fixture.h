@@ -26,6 +26,7 @@ struct answer {
 	char ref[64];
 	int exit_code;
 	char output[256];
+	char warning[256];
 	int n;
 };
 
@@ -59,6 +60,8 @@ struct provider_kind_ops {
 
 	int slack_ms;	    /* how much later than told a machine's own end may be seen */
 	bool nobody_inside; /* no command can be run in its machines */
+	bool
+	    holds_data; /* its machines run any command, and its disks keep what that writes */
 
 	/* false, having said why: the test is skipped. */
 	bool (*possible)(void);
@@ -108,7 +111,21 @@ struct answer provider_fixture_setup(struct provider_fixture *fx, const char *to
 struct answer provider_fixture_contact(
     struct provider_fixture *fx, const char *token, const char *address, int port);
 
-/* How many machines there are; also fills `listed`. */
+void provider_fixture_start_disk_make(struct provider_fixture *fx, const char *token,
+    int64_t size_bytes, const char *source_ref, struct answer *a);
+struct answer provider_fixture_disk_make(struct provider_fixture *fx, const char *token,
+    int64_t size_bytes, const char *source_ref);
+struct answer provider_fixture_disk_snapshot(
+    struct provider_fixture *fx, const char *token, const char *disk_ref);
+struct answer provider_fixture_disk_remove(
+    struct provider_fixture *fx, const char *token);
+struct answer provider_fixture_disk_attach(
+    struct provider_fixture *fx, const char *disk, const char *machine, const char *name);
+struct answer provider_fixture_disk_detach(
+    struct provider_fixture *fx, const char *disk, const char *machine, const char *name);
+void provider_fixture_on_attached(void *arg, const char *warning, const struct err *err);
+
+/* How many machines, disks and snapshots there are; also fills `listed`. */
 int provider_fixture_inventory(struct provider_fixture *fx);
 
 void provider_fixture_on_done(void *arg, const struct err *err);

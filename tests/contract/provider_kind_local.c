@@ -224,6 +224,7 @@ closed(struct provider_fixture *fx, bool final)
 
 const struct provider_kind_ops provider_kind_local = {
     .name = "local",
+    .holds_data = true,
     .possible = possible,
     .open = open_local,
     .turn = turn,

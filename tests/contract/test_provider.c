@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "provider_fixture.h"
+#include "test_provider_disks.h"
 
 static struct provider_fixture fx;
 
@@ -439,5 +440,6 @@ main(void)
 
 	if (!provider_fixture_possible())
 		return 77;
-	return cmocka_run_group_tests_name("provider", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("provider", tests, NULL, NULL) +
+	       provider_disks_run();
 }
