@@ -41,8 +41,9 @@ static int unix_listener = -1;
 static int tcp_listener = -1;
 static int64_t accept_again_ms; /* paused until then */
 
-static const char *const sshd_argv[] = {
-    "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/hearth/sshd_config", NULL};
+/* The message of the day says where a reservation's disks stand. Images have it turned off, as theirs is Debian's. */
+static const char *const sshd_argv[] = {"/usr/sbin/sshd", "-i", "-e", "-o",
+    "PrintMotd=yes", "-f", "/etc/hearth/sshd_config", NULL};
 /* With what the image, its user and user data have made of it. */
 static const char *const instance_sshd_argv[] = {
     "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config", NULL};

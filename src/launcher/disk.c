@@ -413,13 +413,14 @@ disk_make(const struct launcher *l, const struct launcher_request *q, int reques
 static int
 copy_halted(int number, int from, int to, struct err *err)
 {
-	struct copy_limits limits = {.until_ms = clock_real_now_ms() + HALT_MAX_MS};
+	int most = testpoint_is("short-halt") ? 1000 : HALT_MAX_MS;
+	struct copy_limits limits = {.until_ms = clock_real_now_ms() + most};
 	struct frozen_fs frozen;
 	struct err late;
 	int rc;
 
 	fs_thaw_any(number);
-	if (fs_freeze(number, HALT_MAX_MS + 1000, &frozen, err) < 0)
+	if (fs_freeze(number, most + 1000, &frozen, err) < 0)
 		return -1;
 	testpoint("disk-halted");
 	rc = copy_shared(from, to) ? 0 : copy_sparse(from, to, &limits, err);
@@ -432,7 +433,7 @@ copy_halted(int number, int from, int to, struct err *err)
 	err_set(err, ERR_UNAVAILABLE,
 	    "the disk is in use, and cannot be copied within %d s, for which its writers "
 	    "can wait",
-	    HALT_MAX_MS / 1000);
+	    most / 1000);
 	return err_hint(err,
 	    "end its reservation first, or keep the state directory on xfs or "
 	    "btrfs, where copies take no time");

@@ -44,7 +44,7 @@ copy_range(int from, int to, off_t at, off_t end, const struct copy_limits *limi
 		if (go_on(to, limits, err) < 0)
 			return -1;
 		if (testpoint_is("slow-copy"))
-			usleep(100000);
+			usleep(50000);
 		n = pread(from, chunk, want, at);
 		if (n < 0)
 			return err_errno(err, errno, "copy a disk: read");

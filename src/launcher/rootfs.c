@@ -99,6 +99,7 @@ int
 rootfs_prepare(int machine_fd, const struct rootfs_files *f, uid_t root, struct err *err)
 {
 	const struct row rows[] = {
+	    {"etc/motd", "", 0644}, /* hearthd's to fill */
 	    {"etc/hearth/host_key", f->host_key, 0600},
 	    {"etc/hearth/host_key-cert.pub", f->host_cert, 0644},
 	    {"etc/hearth/user_ca.pub", f->user_ca, 0644},

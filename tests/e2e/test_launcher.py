@@ -130,7 +130,7 @@ def test_kill_of_nothing_is_fine(launcher):
 def test_kill_ends_everything_in_it(launcher):
     name = new_id()
     assert launcher.create(name, 3).error == lc.OK
-    assert [k for k, v in launcher.traces().items() if not v] == ["trash", "mounts"]
+    assert [k for k, v in launcher.traces().items() if not v] == ["trash", "mounts", "loops"]
     launcher.wait_ready(name)
     deep = "d=/home/dev; for i in $(seq 300); do d=$d/x; mkdir $d || exit 1; done"
     launcher.ssh(name, deep + "; sudo touch '/home/dev/a b'; setsid sleep 1000 >/dev/null 2>&1 & sleep 0.1")
