@@ -3,6 +3,7 @@
 whatever reply is lost and wherever the daemon dies. On fake machines: nothing can be mounted, there is no NFS."""
 
 import json
+import os
 import re
 import time
 
@@ -246,3 +247,47 @@ def test_a_file_system_that_is_given(endpoints, daemons):
     mounted(d, "one")
     systems, points, targets, groups = there(e)
     assert [s["FileSystemId"] for s in systems] == [mine] and len(points) == len(targets) == 1 and groups == []
+
+
+@pytest.mark.root
+@pytest.mark.seconds(200)
+def test_a_real_machine_that_cannot_mount_says_why(endpoints, daemons):
+    from image_cache import image
+
+    house = endpoints(machines="local", image=image(),
+                      settings={"network": "10.82.0.0/16", "uid_base": 910000000, "log_level": "debug"}).start()
+    d = on(daemons, house, {"default": "{provider: aws, image: debian, running: 1, max: 2, shared_home: true}"}).start()
+    d.fill(seconds=60)
+    d.hearth("reserve", "--name", "one", check=True)
+
+    def notice():
+        return json.loads(d.hearth("show", "one", "--json", check=True).stdout)["notice"]
+
+    wait_for(notice, 60, every=0.2, message=d.log_text)
+    assert notice() == "no shared home: mount: amazon-efs-utils or an NFS client is needed in the image"
+
+
+# What stands in for the NFS client of an image: it writes down what it was asked for.
+CLIENT = (r"""printf '#!/bin/sh\necho "$@" >>/var/asked\n' >/usr/sbin/mount.nfs4; """
+          r"""printf '#!/bin/sh\nexec mount.nfs4 "$@"\n' >/usr/local/sbin/mount; """
+          r"""printf '#!/bin/sh\nrm -rf "$1"/*\n' >/usr/local/sbin/umount; """
+          "chmod 755 /usr/sbin/mount.nfs4 /usr/local/sbin/mount /usr/local/sbin/umount")
+
+
+@pytest.mark.root
+@pytest.mark.seconds(200)
+def test_what_a_real_machine_is_asked_to_mount(endpoints, daemons):
+    from image_cache import image
+
+    house = endpoints(machines="local", image=image(),
+                      settings={"network": "10.82.0.0/16", "uid_base": 910000000, "log_level": "debug"}).start()
+    d = on(daemons, house, {"default": "{provider: aws, image: debian, running: 1, max: 2, shared_home: true, "
+                                       f"setup: [{json.dumps(CLIENT)}]}}"}).start()
+    d.fill(seconds=60)
+    d.hearth("reserve", "--name", "one", check=True)
+    mounted(d, "one")
+    [target] = there(house)[2]
+    asked = d.hearth("ssh", "one", "--", "cat /var/asked", check=True).stdout.splitlines()
+    assert [a.split()[-2] for a in asked] == [target["IpAddress"] + ":/", f"{target['IpAddress']}:/{os.getuid()}"]
+    assert asked[1].split()[-1] == "/shared"
+    assert all({"nosuid", "nodev", "nfsvers=4.1", "hard", "noresvport"} <= set(a.split()[3].split(",")) for a in asked)

@@ -228,6 +228,28 @@ reads_every_other_setting(void **state)
 	config_free(c);
 }
 
+static void
+efs_is_a_provider_s(void **state)
+{
+	struct config *c = must_parse(
+	    "providers:\n  a: {kind: ec2, region: us-east-1, efs: {file_system: "
+	    "fs-0123456789abcdef0, security_groups: [sg-01234567, sg-89abcdef]}}\n");
+
+	assert_string_equal(c->providers[0].ec2.efs_file_system, "fs-0123456789abcdef0");
+	assert_int_equal(c->providers[0].ec2.n_efs_groups, 2);
+	assert_string_equal(c->providers[0].ec2.efs_groups[1], "sg-89abcdef");
+	config_free(c);
+	must_refuse("providers:\n  a: {kind: ec2, efs: {file_system: fs-XYZ}}\n",
+	    "providers.a.efs.file_system: expected the id of a file system");
+	must_refuse(
+	    "providers:\n  a: {kind: ec2, efs: {file_system: \"fs-01234567; x\"}}\n",
+	    "expected the id of a file system");
+	must_refuse("providers:\n  a: {kind: ec2, efs: {security_groups: []}}\n",
+	    "expected a list of 1 to 5 ids");
+	must_refuse("providers:\n  a: {kind: ec2, efs: {security_groups: [default]}}\n",
+	    "expected the id of a security group");
+}
+
 /* Where it costs nothing it is there unasked. */
 static void
 shared_homes_are_the_default_on_this_host_alone(void **state)
@@ -482,6 +504,7 @@ main(void)
 	    cmocka_unit_test(reads_ec2),
 	    cmocka_unit_test(refuses_wrong_ec2),
 	    cmocka_unit_test(reads_every_other_setting),
+	    cmocka_unit_test(efs_is_a_provider_s),
 	    cmocka_unit_test(shared_homes_are_the_default_on_this_host_alone),
 	    cmocka_unit_test(refuses_wrong_keys),
 	    cmocka_unit_test(refuses_wrong_values),

@@ -278,9 +278,13 @@ ec2_calls(const struct provider *p, const char *action)
 static int
 ec2_counts(const struct provider *p, struct provider_count *ret, int max)
 {
+	const struct ec2 *e = (const struct ec2 *)p;
 	struct aws_count counts[COUNTS_MAX];
-	int n = aws_client_counts(
-	    ((const struct ec2 *)p)->aws, counts, max < COUNTS_MAX ? max : COUNTS_MAX);
+	int room = max < COUNTS_MAX ? max : COUNTS_MAX;
+	int n = aws_client_counts(e->aws, counts, room);
+
+	if (e->efs)
+		n += aws_client_counts(e->efs->aws, counts + n, room - n);
 
 	for (int i = 0; i < n; i++)
 		ret[i] = (struct provider_count){
