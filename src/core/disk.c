@@ -173,6 +173,22 @@ make_answered(void *arg, const char *ref, const struct err *err)
 	plan_run_unref(run);
 }
 
+/* Of the pool whose machines it will be in, as far as that is known; a zone may follow from it. */
+static const char *
+options_of(const struct cdisk *d)
+{
+	struct core *c = d->core;
+	const struct creservation *r = map_get(&c->reservations, d->d.holder.s);
+	const struct cpool *p = r ? r->pool : pool_find(c, "default");
+
+	if (p && p->provider == d->provider)
+		return p->p.options;
+	list_for_each (p, &c->pools, in_core)
+		if (p->provider == d->provider)
+			return p->p.options;
+	return NULL;
+}
+
 static void
 make_start(struct plan_run *run, int i)
 {
@@ -187,7 +203,8 @@ make_start(struct plan_run *run, int i)
 		p->ops->disk_make(p,
 		    &(struct disk_spec){.token = d->d.id.s,
 			.size_bytes = d->d.size_bytes,
-			.source_ref = source ? source->d.provider_ref : NULL},
+			.source_ref = source ? source->d.provider_ref : NULL,
+			.options = options_of(d)},
 		    make_answered, plan_run_ref(run));
 }
 

@@ -93,6 +93,8 @@ write_volume(struct request *q, const struct object *o)
 		reply_int(r, "throughput", v->throughput);
 	reply_bool(r, "encrypted", v->encrypted);
 	reply_bool(r, "multiAttachEnabled", false);
+	if (v->rate)
+		reply_int(r, "volumeInitializationRate", v->rate);
 }
 
 /* ---- CreateVolume ---- */
@@ -148,6 +150,16 @@ read_encryption(struct request *q, const struct snapshot *s, struct volume_spec 
 		    "Multi-attach is not supported for %s volumes here", spec->type);
 }
 
+/* API reference, CreateVolume: "100 - 300 MiB/s", "only for volumes created from snapshots". */
+static void
+check_rate(struct request *q, const struct snapshot *s)
+{
+	(void)request_int(q, 0, 100, 300, "VolumeInitializationRate");
+	if (request_has(q, "VolumeInitializationRate") && !s)
+		request_fail(q, "InvalidParameterCombination",
+		    "The parameter VolumeInitializationRate requires a snapshot.");
+}
+
 static struct volume *
 make_volume(struct request *q, const char *zone, const struct snapshot *s,
     const struct volume_spec *spec)
@@ -161,6 +173,7 @@ make_volume(struct request *q, const char *zone, const struct snapshot *s,
 	v->size_gib = spec->size_gib;
 	v->iops = spec->iops;
 	v->throughput = spec->throughput;
+	v->rate = request_int(q, 0, 100, 300, "VolumeInitializationRate");
 	v->encrypted = spec->encrypted;
 	v->state = VOLUME_CREATING;
 	request_tag(q, &v->o);
@@ -181,6 +194,7 @@ create_volume(struct request *q)
 	read_size(q, s, &spec);
 	volume_spec_read(q, &spec, "VolumeType", "Iops", "Throughput");
 	read_encryption(q, s, &spec);
+	check_rate(q, s);
 	request_check_tags(q, types);
 	made = idempotent_find(q);
 	if (!request_ready(q))

@@ -107,6 +107,7 @@ struct volume {
 	char *zone, *type, *snapshot;
 	char *client_token;
 	int64_t size_gib, iops, throughput;
+	int64_t rate; /* MiB/s at which its snapshot is loaded; 0: as it is read */
 	bool encrypted;
 	int64_t state;	    /* enum volume_state */
 	int64_t attachment; /* enum attachment_state */

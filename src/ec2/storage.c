@@ -45,6 +45,7 @@ static const struct attr volume_attrs[] = {
 	ATTR(volume, ATTR_INT,  size_gib),
 	ATTR(volume, ATTR_INT,  iops),
 	ATTR(volume, ATTR_INT,  throughput),
+	ATTR(volume, ATTR_INT,  rate),
 	ATTR(volume, ATTR_BOOL, encrypted),
 	ATTR(volume, ATTR_INT,  state),
 	ATTR(volume, ATTR_INT,  attachment),

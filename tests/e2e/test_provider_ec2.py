@@ -17,11 +17,11 @@ from hearth import build_dir  # noqa: E402
 SHARE = 0.5  # of its tests in a sample: see conftest.py
 
 
-def suite(kind, url, seconds=300, **more):
+def suite(kind, url, seconds=300, program="test_provider", **more):
     """The contract suite's output, which must have passed whole."""
     env = client_environment("/nonexistent")
     env.update(PROVIDER=kind, HEARTH_TEST_EC2=url, AWS_REGION="us-east-1", **more)
-    done = subprocess.run([build_dir() / "tests/contract/test_provider"], env=env, text=True, capture_output=True, timeout=seconds)
+    done = subprocess.run([build_dir() / "tests/contract" / program], env=env, text=True, capture_output=True, timeout=seconds)
     out = done.stdout + done.stderr
     assert done.returncode == 0 and "FAILED" not in out and "PASSED" in out, out
     return out
@@ -34,6 +34,15 @@ def test_the_contract_over_fake_machines(endpoint):
     alone = [i["InstanceId"] for r in left["Reservations"] for i in r["Instances"]
              if not any(t["Key"] == "hearth:lease" for t in i["Tags"])]
     assert alone == [], "without a lease"
+
+
+@pytest.mark.seconds(120)
+def test_the_contract_of_disks(endpoint):
+    suite("ec2-fake", endpoint.url, program="test_disks")
+    owned = [{"Name": "tag-key", "Values": ["hearth:disk"]}]
+    volumes = endpoint.ec2.describe_volumes(Filters=owned)["Volumes"]  # those that a test leaves are in nobody's hands any more
+    assert all(v["VolumeType"] == "gp3" and v["Attachments"] == [] for v in volumes), volumes
+    assert endpoint.ec2.describe_snapshots(Filters=owned, OwnerIds=["self"])["Snapshots"] == []
 
 
 @pytest.mark.root

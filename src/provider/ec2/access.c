@@ -253,8 +253,8 @@ ec2_access_go(struct ec2_machine *m)
 
 /* ---- commands in machines that are ready ---- */
 
-static void
-refuse(struct ec2_answer *a, const struct ec2_machine *m)
+void
+ec2_refuse(struct ec2_answer *a, const struct ec2_machine *m)
 {
 	struct err err;
 
@@ -266,8 +266,8 @@ refuse(struct ec2_answer *a, const struct ec2_machine *m)
 	ec2_answer_later(a, NULL, &err);
 }
 
-static bool
-enterable(const struct ec2_machine *m)
+bool
+ec2_enterable(const struct ec2_machine *m)
 {
 	return m && !m->ending && m->state == EC2_RUNNING && m->way == WAY_READY;
 }
@@ -283,7 +283,7 @@ deadline_set(void *arg, int exit_code, const char *output, const struct err *why
 	if (err.code == ERR_NONE && exit_code != 0)
 		err_set(&err, ERR_INTERNAL, "hearth-deadline exited %d: %.200s",
 		    exit_code, output);
-	if (m && enterable(m))
+	if (m && ec2_enterable(m))
 		ec2_sessions_watch(m);
 	ec2_answer_give(a, NULL, &err);
 }
@@ -312,8 +312,8 @@ ec2_deadline(struct provider *p, const char *token, const char *ref, int64_t sec
 	struct ssh_command c;
 
 	a->fn.done = done;
-	if (!enterable(m)) {
-		refuse(a, m);
+	if (!ec2_enterable(m)) {
+		ec2_refuse(a, m);
 		return;
 	}
 	if (m->opt.readiness == EC2_READY_RUNNING) {
@@ -359,8 +359,8 @@ ec2_setup(struct provider *p, const char *token, const char *ref, const char *co
 	struct err err;
 
 	a->fn.setup = done;
-	if (!enterable(m)) {
-		refuse(a, m);
+	if (!ec2_enterable(m)) {
+		ec2_refuse(a, m);
 		return;
 	}
 	if (m->opt.readiness == EC2_READY_RUNNING) {
@@ -403,7 +403,7 @@ ec2_contact(struct provider *p, const char *token, const char *address, int port
 	};
 
 	a->fn.done = done;
-	if (!enterable(m) && (!m || m->opt.readiness == EC2_READY_RUNNING)) {
+	if (!ec2_enterable(m) && (!m || m->opt.readiness == EC2_READY_RUNNING)) {
 		struct err err;
 
 		err_set(&err, ERR_UNAVAILABLE, "there is no such machine");
@@ -465,8 +465,8 @@ ec2_authorize(struct provider *p, const char *token, const char *ref, const char
 	struct ec2_answer *a = ec2_answer_new(e, ANSWER_DONE, arg);
 
 	a->fn.done = done;
-	if (!enterable(m) || !m->login)
-		refuse(a, m);
+	if (!ec2_enterable(m) || !m->login)
+		ec2_refuse(a, m);
 	else if (m->opt.access == EC2_ACCESS_EIC)
 		ec2_connect_keys(m, keys, a);
 	else

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "net/fetch.h"
+#include "provider/ec2/disk.h"
 #include "provider/ec2/efs.h"
 #include "provider/ec2/internal.h"
 #include "provider/ec2/probe.h"
@@ -71,6 +72,16 @@ ec2_answer_setup(
 }
 
 void
+ec2_answer_attached(struct ec2_answer *a, const char *warning)
+{
+	provider_attach_fn done = a->fn.attach;
+	void *arg = a->arg;
+
+	answer_free(a);
+	done(arg, warning, &(struct err){0});
+}
+
+void
 ec2_answer_give(struct ec2_answer *a, const char *ref, const struct err *why)
 {
 	struct ec2_answer copy = *a;
@@ -80,6 +91,11 @@ ec2_answer_give(struct ec2_answer *a, const char *ref, const struct err *why)
 	(void)snprintf(name, sizeof(name), "%s", ref ? ref : "");
 	if (a->kind == ANSWER_SETUP) {
 		ec2_answer_setup(a, -1, "", &err);
+		return;
+	}
+	if (a->kind == ANSWER_ATTACH) {
+		answer_free(a);
+		copy.fn.attach(copy.arg, NULL, &err);
 		return;
 	}
 	answer_free(a);
@@ -252,6 +268,7 @@ ec2_close(struct provider *p)
 	timer_off(&e->change);
 	timer_off(&e->look_timer);
 	timer_off(&e->hint);
+	timer_off(&e->disks.timer);
 	err_set(&err, ERR_CANCELLED, "hearthd is stopping");
 	while (!list_empty(&e->answers))
 		ec2_answer_give(
@@ -260,6 +277,7 @@ ec2_close(struct provider *p)
 	aws_client_close(e->sqs);
 	aws_client_close(e->eic);
 	ec2_efs_close(e->efs);
+	ec2_disks_close(e);
 	close_machines(e);
 	ec2_images_close(e);
 	ssh_runner_close(e->ssh);
@@ -310,6 +328,11 @@ static const struct provider_ops ec2_ops = {
     .home_make = ec2_home_make,
     .home_attach = ec2_home_attach,
     .counts = ec2_counts,
+    .disk_make = ec2_disk_make,
+    .disk_snapshot = ec2_disk_snapshot,
+    .disk_remove = ec2_disk_remove,
+    .disk_attach = ec2_disk_attach,
+    .disk_detach = ec2_disk_detach,
     .close = ec2_close,
 };
 
@@ -480,6 +503,8 @@ ec2_provider_open(const struct ec2_settings *settings, const char *dir,
 	list_init(&e->to_start);
 	list_init(&e->inventories_next);
 	list_init(&e->inventories_now);
+	list_init(&e->disks.zoning);
+	e->disks.opened_ms = clock_now_ms(env->clock);
 	if (open_dir(e, err) < 0 || open_client(e, err) < 0 ||
 	    ec2_events_open(e, err) < 0) {
 		ec2_close(&e->p);

@@ -20,6 +20,7 @@
  *   sessions.c who is logged in
  *   events.c   state-change events, as a hint
  *   efs*.c     shared homes: efs.h
+ *   disk*.c    volumes and snapshots: disk.h
  */
 
 #include <stdbool.h>
@@ -58,7 +59,13 @@ struct xml;
 
 /* ---- answers (ec2.c) ---- */
 
-enum answer_kind { ANSWER_LAUNCH, ANSWER_DONE, ANSWER_SETUP, ANSWER_INVENTORY };
+enum answer_kind {
+	ANSWER_LAUNCH,
+	ANSWER_DONE,
+	ANSWER_SETUP,
+	ANSWER_INVENTORY,
+	ANSWER_ATTACH
+};
 
 /* A `done` that core waits for. All of them are on ec2.answers until they are given. */
 struct ec2_answer {
@@ -71,6 +78,7 @@ struct ec2_answer {
 		provider_done_fn done;
 		provider_setup_fn setup;
 		provider_inventory_fn inventory;
+		provider_attach_fn attach;
 	} fn;
 	void *arg;
 	struct timer timer; /* of one that is given later */
@@ -87,6 +95,9 @@ void ec2_answer_give(struct ec2_answer *a, const char *ref, const struct err *er
 void ec2_answer_later(struct ec2_answer *a, const char *ref, const struct err *err);
 void ec2_answer_setup(
     struct ec2_answer *a, int exit_code, const char *output, const struct err *err);
+
+/* One of a disk that is there; warning: NULL or what is wrong with it. */
+void ec2_answer_attached(struct ec2_answer *a, const char *warning);
 
 /* Gives all of a machine's list. */
 void ec2_answer_all(struct list *answers, const char *ref, const struct err *err);
@@ -219,6 +230,29 @@ struct ec2_machine {
 	struct list starts;
 };
 
+struct ec2_disk;
+typedef void (*ec2_disks_fn)(struct ec2 *e, const struct err *err);
+
+/* What disk*.c keep. */
+struct ec2_disks {
+	struct map by_token;
+	int64_t opened_ms;
+	int64_t listed_ms; /* when an inventory first had them; 0: none yet */
+	uint64_t look;	   /* its number; 0: none yet */
+	bool looking, look_again;
+	bool with_snapshots; /* the look that is under way */
+	struct timer timer;
+	int64_t began_ms, snapshots_ms;
+	int64_t failed_ms; /* of the first of a row of failures; 0: none */
+	ec2_disks_fn then_next, then_now;
+	char **
+	    strays; /* owned, as its texts: ids of what bears a token that is another's */
+	int n_strays;
+	char *zone;	    /* owned: the region's first; NULL: not asked yet */
+	char *subnet[2];    /* owned: the last one that was asked about, and its zone */
+	struct list zoning; /* questions about zones */
+};
+
 struct ec2 {
 	struct provider p;
 	struct provider_env env;
@@ -264,6 +298,7 @@ struct ec2 {
 	int n_probing, n_watched;
 	struct efs *efs;    /* NULL until somebody needs a shared home */
 	char *efs_endpoint; /* owned; NULL: the region's */
+	struct ec2_disks disks;
 };
 
 static inline struct ec2 *
@@ -382,6 +417,12 @@ void ec2_authorize(struct provider *p, const char *token, const char *ref,
 
 /* Has EC2 Instance Connect let these public keys in for its minute (connect.c); one call for each. */
 void ec2_connect_keys(struct ec2_machine *m, const char *keys, struct ec2_answer *a);
+
+/* Whether commands can be run in it; machine may be NULL. Those of readiness `running` have nobody inside. */
+bool ec2_enterable(const struct ec2_machine *m);
+
+/* Answers, later, that it cannot: why. m may be NULL. */
+void ec2_refuse(struct ec2_answer *a, const struct ec2_machine *m);
 
 struct ssh_command;
 struct ssh_command ec2_command_for(const struct ec2_machine *m, const char *command);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "provider/ec2/disk.h"
 #include "provider/ec2/internal.h"
 #include "provider/ec2/tags.h"
 
@@ -73,7 +74,8 @@ struct removal {
 bool
 ec2_is_leftover(const char *ref)
 {
-	return ref && (strncmp(ref, "vol-", 4) == 0 || strncmp(ref, "eni-", 4) == 0);
+	return ref && (strncmp(ref, "vol-", 4) == 0 || strncmp(ref, "eni-", 4) == 0 ||
+			  strncmp(ref, "snap-", 5) == 0);
 }
 
 static void
@@ -118,16 +120,22 @@ remove_one(struct ec2 *e, const char *ref, struct ec2_answer *a)
 {
 	struct aws_call_options opt = {
 	    .repeatable = true, .deadline_ms = CALL_DEADLINE_MS};
-	bool volume = ref[0] == 'v';
+	bool volume = ref[0] == 'v', snapshot = ref[0] == 's';
 	struct removal *r = xnew(struct removal);
 	struct aws_form f = {0};
 
 	r->e = e;
 	r->a = a;
 	(void)snprintf(r->ref, sizeof(r->ref), "%s", ref);
-	aws_form_add(&f, ref, volume ? "VolumeId" : "NetworkInterfaceId");
-	ec2_query(
-	    e, volume ? "DeleteVolume" : "DeleteNetworkInterface", &f, &opt, removed, r);
+	aws_form_add(&f, ref, "%s",
+	    volume     ? "VolumeId"
+	    : snapshot ? "SnapshotId"
+		       : "NetworkInterfaceId");
+	ec2_query(e,
+	    volume     ? "DeleteVolume"
+	    : snapshot ? "DeleteSnapshot"
+		       : "DeleteNetworkInterface",
+	    &f, &opt, removed, r);
 }
 
 void
@@ -331,7 +339,8 @@ saw_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 		return;
 	}
 	for (const struct xml *x = ec2_items(reply, "volumeSet"); x; x = ec2_item_next(x))
-		still_there(e, xml_text(x, "volumeId"), xml_text(x, "status"));
+		if (!ec2_disk_tagged(x)) /* a disk was in it, and stays */
+			still_there(e, xml_text(x, "volumeId"), xml_text(x, "status"));
 	sweep_interfaces(e);
 }
 
@@ -390,7 +399,8 @@ found_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 	if (err->code != ERR_NONE)
 		log_warn("ec2: %s", err->msg);
 	for (const struct xml *x = ec2_items(reply, "volumeSet"); x; x = ec2_item_next(x))
-		give_volume(e, x);
+		if (!ec2_disk_tagged(x))
+			give_volume(e, x);
 	sweep_over(e, false); /* what is found is looked at next time */
 }
 
@@ -618,7 +628,7 @@ list_volumes(void *arg, const struct xml *reply, const struct aws_error *aws,
 		/* where all of its machines have ended, any of them stands for it */
 		if (packed && !mates)
 			(void)tags_unpack(packed, 0, &token);
-		if (!is_known(l->e, id) &&
+		if (!ec2_disk_tagged(x) && !is_known(l->e, id) &&
 		    !(mates && is_young(l->e, xml_text(x, "createTime"))))
 			listing_add(l, id, &token);
 	}

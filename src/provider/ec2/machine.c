@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "provider/ec2/disk.h"
 #include "provider/ec2/internal.h"
 
 static const char *const state_names[EC2_STATE_MAX] = {"gathered", "requested", "unknown",
@@ -263,6 +264,21 @@ believed(const struct ec2_machine *m, enum ec2_state to)
 	}
 }
 
+/* Disks are in the machine, but not of it: they stay when it goes. */
+static void
+take_volumes(struct ec2_machine *m, const char *const *seen)
+{
+	int n = 0;
+
+	if (!seen[0])
+		return;
+	for (int i = 0; i < 4; i++)
+		if (seen[i] && !ec2_disk_is(m->e, seen[i]))
+			xstrset(&m->volumes[n++], seen[i]);
+	while (n < 4)
+		xstrset(&m->volumes[n++], NULL);
+}
+
 static void
 take_words(char **mine, const char *const *seen)
 {
@@ -351,7 +367,7 @@ ec2_machine_observe(struct ec2_machine *m, const struct ec2_instance *i)
 		copy(m->subnet, sizeof(m->subnet), i->subnet);
 	if (i->vpc)
 		copy(m->vpc, sizeof(m->vpc), i->vpc);
-	take_words(m->volumes, i->volumes);
+	take_volumes(m, i->volumes);
 	take_words(m->interfaces, i->interfaces);
 	if (i->reason && *i->reason &&
 	    (i->state == EC2_SHUTTING_DOWN || i->state == EC2_TERMINATED))

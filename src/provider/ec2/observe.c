@@ -11,6 +11,7 @@
 #include "aws/xml.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "provider/ec2/disk.h"
 #include "provider/ec2/internal.h"
 #include "provider/ec2/tags.h"
 
@@ -239,7 +240,7 @@ listed(const struct ec2_machine *m)
 	return m->ref[0] && m->state >= EC2_PENDING && m->state != EC2_TERMINATED;
 }
 
-/* The machines, and behind them what nothing uses. */
+/* The machines, the disks, and behind them what nothing uses. */
 static void
 inventory_complete(
     struct ec2 *e, const struct sighting *left, int n_left, const struct err *err)
@@ -253,14 +254,25 @@ inventory_complete(
 		give_inventories(e, NULL, 0, err);
 		return;
 	}
-	all = xcalloc(e->refs.count + (size_t)n_left + 1, sizeof(*all));
+	all = xcalloc(e->refs.count + (size_t)ec2_disks_count(e) + (size_t)n_left + 1,
+	    sizeof(*all));
 	while ((m = map_next(&e->refs, &at)))
 		if (listed(m))
 			all[n++] = ec2_machine_look(m);
+	n += ec2_disks_sightings(e, all + n);
 	for (int i = 0; i < n_left; i++)
 		all[n++] = left[i];
 	give_inventories(e, all, n, err);
 	free(all);
+}
+
+static void
+inventory_has_disks(struct ec2 *e, const struct err *err)
+{
+	if (err->code != ERR_NONE)
+		give_inventories(e, NULL, 0, err);
+	else
+		ec2_leftovers(e, inventory_complete);
 }
 
 static void
@@ -286,7 +298,7 @@ look_done(struct ec2 *e)
 	e->look_failed_ms = 0;
 	missed_all(e);
 	if (!list_empty(&e->inventories_now))
-		ec2_leftovers(e, inventory_complete);
+		ec2_disks_list(e, inventory_has_disks);
 	ec2_sweep(e);
 	next_look(e);
 }

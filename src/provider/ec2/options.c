@@ -10,6 +10,8 @@
 #include "base/xalloc.h"
 
 #define DEFAULT_TYPE "t3.medium"
+#define RATE_MIN 100
+#define RATE_MAX 300
 #define VOLUME_GIB_MAX 16384 /* of gp3: EBS user guide, "General Purpose SSD volumes" */
 
 typedef int (*set_fn)(
@@ -133,6 +135,21 @@ set_size(struct ec2_options *o, size_t offset, const char *value, struct err *er
 	return 0;
 }
 
+/* EC2 API reference, CreateVolume, VolumeInitializationRate. */
+static int
+set_rate(struct ec2_options *o, size_t offset, const char *value, struct err *err)
+{
+	size_t n = strlen(value);
+	long rate =
+	    n == 3 && strspn(value, "0123456789") == n ? strtol(value, NULL, 10) : 0;
+
+	if (rate < RATE_MIN || rate > RATE_MAX)
+		return err_set(err, ERR_INVALID, "expected MiB per second, from %d to %d",
+		    RATE_MIN, RATE_MAX);
+	*(int *)member(o, offset) = (int)rate;
+	return 0;
+}
+
 static int
 set_volume_type(struct ec2_options *o, size_t offset, const char *value, struct err *err)
 {
@@ -202,6 +219,7 @@ static const struct setting {
 	{ set_bool,        AT(interfaces) },
 	{ set_size,        AT(volume_gib) },
 	{ set_volume_type, AT(volume_type) },
+	{ set_rate,        AT(disk_rate) },
 	{ set_word,        AT(key_name) },
 	{ set_word,        AT(instance_profile) },
 	{ set_login,       AT(login) },
@@ -213,8 +231,9 @@ static const struct setting {
 
 /* In the order of `settings`. */
 const char *const ec2_option_names[] = {"instance_types", "zones", "subnets",
-    "security_groups", "spot", "interfaces", "volume_size", "volume_type", "key_name",
-    "instance_profile", "login", "access", "readiness", "address", NULL};
+    "security_groups", "spot", "interfaces", "volume_size", "volume_type",
+    "disk_initialization_rate", "key_name", "instance_profile", "login", "access",
+    "readiness", "address", NULL};
 
 int
 ec2_options_set(

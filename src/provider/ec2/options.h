@@ -50,7 +50,8 @@ struct ec2_options {
 	bool spot;
 	bool
 	    interfaces; /* each machine's network interface is made before it: its address is known earlier */
-	int volume_gib;		/* of the root volume; 0: the image's */
+	int volume_gib; /* of the root volume; 0: the image's */
+	int disk_rate; /* MiB/s at which a disk made from a snapshot is loaded; 0: as it is read */
 	char *volume_type;	/* NULL: gp3 where a size is given, else the image's */
 	char *key_name;		/* NULL: none */
 	char *instance_profile; /* NULL: none */

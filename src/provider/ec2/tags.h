@@ -18,6 +18,7 @@ struct buf;
 #define TAG_OPTIONS                                                                      \
 	"hearth:options" /* of the pool, those that matter for a machine that is found: "name=value ..." */
 #define TAG_TOKENS "hearth:tokens-"
+#define TAG_DISK "hearth:disk" /* of a volume or a snapshot: core's token of it */
 
 #define TAGS_PER_VALUE 19
 #define TAGS_VALUES_MAX 14 /* of 50 tags; each of the instances bears them all */
