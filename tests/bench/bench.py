@@ -18,6 +18,7 @@ import time
 import traceback
 
 import claims
+import ec2_disks
 import ec2_pools
 import machines
 import pages
@@ -31,6 +32,7 @@ SECTIONS = {  # name: title, function, root, about how many seconds on two quiet
     "syscalls": ("What hearthd does for one claim", claims.one_claim, False, 2),
     "burst": ("EC2: a burst of 1,000 machines", ec2_pools.burst, False, 35),
     "fleet": ("EC2: ten thousand machines", ec2_pools.fleets, False, 100),
+    "disks": ("EC2: 500 reservations with disks in one burst", ec2_disks.burst, False, 90),
     "machines": ("Real machines: to the end of `ssh ... true`", machines.logins, True, 35),
     "hundred": ("A hundred machines", machines.hundred, True, 15),
     "ready": ("Readiness", machines.readiness, True, 12),
