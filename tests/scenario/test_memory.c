@@ -71,8 +71,8 @@ twenty_thousand(void **state)
 	print_message(
 	    "%zu bytes for each of %d machines, the fake provider's part included\n",
 	    each, MACHINES);
-#if defined(__SANITIZE_ADDRESS__)
-	skip(); /* its allocator does not count */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip(); /* their allocators do not count */
 #endif
 	assert_in_range(each, 100, BYTES_MAX);
 }
