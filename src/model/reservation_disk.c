@@ -50,7 +50,8 @@ reservation_disk_next(const char **at, struct reservation_disk *ret)
 	for (i = 0; i < ATTACH_STATE_MAX; i++)
 		if (strcmp(states[i], state) == 0)
 			ret->state = (enum attach_state)i;
-	if (ret->state == ATTACH_STATE_MAX || strlen(flags) != strlen(letters))
+	if (ret->state == ATTACH_STATE_MAX || strlen(flags) != strlen(letters) ||
+	    (line[used] && line[used] != ' ' && line[used] != '\n'))
 		return false;
 	ret->wait = flags[0] == letters[0];
 	ret->required = flags[1] == letters[1];
