@@ -63,6 +63,8 @@ struct provider_kind_ops {
 	bool
 	    holds_data; /* its machines run any command, and its disks keep what that writes */
 
+	bool no_devices; /* what is attached to its machines has no device there */
+
 	/* false, having said why: the test is skipped. */
 	bool (*possible)(void);
 

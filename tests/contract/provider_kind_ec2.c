@@ -187,6 +187,7 @@ closed(struct provider_fixture *fx, bool final)
 const struct provider_kind_ops provider_kind_ec2 = {
     .name = "ec2",
     .slack_ms = 4000,
+    .no_devices = true,
     .possible = possible,
     .open = open_real,
     .prepare = prepare,

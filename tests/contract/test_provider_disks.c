@@ -85,7 +85,7 @@ end_machine(struct id token)
 static bool
 can_attach(void)
 {
-	return fx.provider->ops->disk_attach != NULL;
+	return fx.provider->ops->disk_attach != NULL && !fx.kind->no_devices;
 }
 
 /* Runs it as root in the machine; the output is what is expected. */
