@@ -526,61 +526,82 @@ disk_remove(const struct launcher *l, const char *id, struct err *err)
 
 /* ---- listing ---- */
 
-static void
+/* A disk that is said to be dead or is not listed is given up, and removed: where it cannot be looked at nothing is said. */
+static int
 fill_in(const struct launcher *l, const char *id, const struct loop_table *loops,
-    struct launcher_reply *reply)
+    struct launcher_reply *reply, struct err *err)
 {
 	AUTO_CLOSE int fd = open_dir(l->disks_fd, id);
 	struct disk_record r = {0};
 	struct err none;
 	struct stat st;
+	bool made;
 
 	(void)snprintf(reply->id, sizeof(reply->id), "%s", id);
-	reply->state = LAUNCHER_DEAD;
 	if (fd < 0)
-		return;
-	if (!is_made(fd)) {
-		/* nobody has it: whoever was making it died */
-		if (flock(fd, LOCK_SH | LOCK_NB) < 0)
-			reply->state = LAUNCHER_MAKING;
-		else if (is_made(fd))
-			reply->state = LAUNCHER_ALIVE;
-	} else {
-		reply->state = LAUNCHER_ALIVE;
-	}
+		return err_errno(err, errno, "look at disk '%s'", id);
+	made = fstatat(fd, DISK_IMAGE, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!made && errno != ENOENT)
+		return err_errno(err, errno, "look at disk '%s'", id);
+	reply->state = LAUNCHER_ALIVE;
+	if (!made && flock(fd, LOCK_SH | LOCK_NB) < 0)
+		reply->state = LAUNCHER_MAKING;
+	else if (!made && !is_made(fd)) /* whoever was making it died */
+		reply->state = LAUNCHER_DEAD;
 	if (disk_record_read(fd, &r, &none) < 0)
-		return;
+		return 0;
 	reply->size_bytes = r.size_bytes;
 	reply->created_at_ms = r.created_at_ms;
-	if (fstatat(fd, DISK_IMAGE, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    loop_table_find(loops, &st) >= 0)
+	if (made && loop_table_find(loops, &st) >= 0)
 		memcpy(reply->machine, r.machine, sizeof(reply->machine));
+	return 0;
 }
 
-int
-disk_each(const struct launcher *l, disk_fn fn, void *arg)
+static int
+each(const struct launcher *l, DIR *d, const struct loop_table *loops, disk_fn fn,
+    void *arg, struct err *err)
 {
-	int again = l->disks_fd < 0 ? -1 : open_dir(l->disks_fd, ".");
-	DIR *d = again < 0 ? NULL : fdopendir(again);
-	struct loop_table loops = {0};
 	struct dirent *e;
-	int rc = 0;
+	struct err gone;
 
-	if (d)
-		loop_table_read(&loops);
-	while (d && rc == 0 && (e = readdir(d)) != NULL) {
+	while ((errno = 0, e = readdir(d)) != NULL) {
 		struct launcher_reply reply = {
 		    .magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION};
 
 		if (!is_disk_id(e->d_name))
 			continue;
-		fill_in(l, e->d_name, &loops, &reply);
-		rc = fn(arg, &reply);
+		if (fill_in(l, e->d_name, loops, &reply, &gone) < 0) {
+			if (gone.code == ERR_NOT_FOUND) /* it was removed just now */
+				continue;
+			*err = gone;
+			return -1;
+		}
+		if (fn(arg, &reply) != 0)
+			return err_set(err, ERR_CANCELLED, "the peer went away");
 	}
+	return errno == 0 ? 0 : err_errno(err, errno, "list the disks");
+}
+
+int
+disk_each(const struct launcher *l, disk_fn fn, void *arg, struct err *err)
+{
+	struct loop_table loops;
+	int again, rc;
+	DIR *d;
+
+	if (l->disks_fd < 0)
+		return 0;
+	again = open_dir(l->disks_fd, ".");
+	d = again < 0 ? NULL : fdopendir(again);
+	if (!d) {
+		err_errno(err, errno, "list the disks");
+		if (again >= 0)
+			close(again);
+		return -1;
+	}
+	loop_table_read(&loops);
+	rc = each(l, d, &loops, fn, arg, err);
 	loop_table_fini(&loops);
-	if (d)
-		closedir(d);
-	else if (again >= 0)
-		close(again);
+	closedir(d);
 	return rc;
 }

@@ -33,9 +33,9 @@ ERR_CHECK int disk_snapshot(const struct launcher *l, const struct launcher_requ
 /* ERR_CONFLICT while it is attached. The file goes to the trash. */
 ERR_CHECK int disk_remove(const struct launcher *l, const char *id, struct err *err);
 
-/* A reply for each disk and snapshot, until fn returns non-zero; returns that, or 0. */
+/* A reply for each disk and snapshot: all of them, or an error. ERR_CANCELLED: fn returned non-zero. */
 typedef int (*disk_fn)(void *arg, const struct launcher_reply *reply);
-int disk_each(const struct launcher *l, disk_fn fn, void *arg);
+ERR_CHECK int disk_each(const struct launcher *l, disk_fn fn, void *arg, struct err *err);
 
 /* ---- for disk_attach.c ---- */
 

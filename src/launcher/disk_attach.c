@@ -465,5 +465,8 @@ settle_one(void *arg, const struct launcher_reply *reply)
 void
 disk_settle_all(const struct launcher *l)
 {
-	(void)disk_each(l, settle_one, (void *)l);
+	struct err err;
+
+	if (disk_each(l, settle_one, (void *)l, &err) < 0)
+		log_warn("disks: %s", err.msg);
 }

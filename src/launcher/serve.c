@@ -103,9 +103,9 @@ list_disk(void *arg, const struct launcher_reply *reply)
 static int
 serve_list(struct service *s, struct err *err)
 {
-	if (machine_each(s->l, list_one, s) != 0 || disk_each(s->l, list_disk, s) != 0)
+	if (machine_each(s->l, list_one, s) != 0)
 		return err_set(err, ERR_CANCELLED, "the peer went away");
-	return 0;
+	return disk_each(s->l, list_disk, s, err);
 }
 
 static void

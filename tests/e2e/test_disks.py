@@ -74,6 +74,13 @@ def wait_free(launcher, disk, timeout=10):
         time.sleep(0.01)
 
 
+def wait_state(launcher, name, state, timeout=10):
+    end = time.monotonic() + timeout * PATIENCE
+    while launcher.list()[name].state != state:
+        assert time.monotonic() < end, "not in state %d" % state
+        time.sleep(0.01)
+
+
 def write(launcher, machine, text, name="data"):
     launcher.ssh(machine, f"echo '{text}' > /disk/{name}/file && sync /disk/{name}/file")
 
@@ -395,7 +402,7 @@ def test_a_making_that_was_cut_short_is_made_again(launcher):
         disk = new_id("d")
         with pytest.raises(OSError):
             l.make_disk(disk)
-        assert l.list()[disk].state == lc.DEAD
+        wait_state(l, disk, lc.DEAD)  # when the lock of the dead process is gone
         l.stop()
         l.start()
         ok(l.make_disk(disk))
@@ -420,7 +427,7 @@ def test_a_crash_leaves_no_device_and_no_halted_disk(point):
         l.start()
         if point == "disk-halted":
             write(l, machine, "goes on")
-            assert l.list()[snapshot].state == lc.DEAD
+            wait_state(l, snapshot, lc.DEAD)
             ok(l.snapshot(snapshot, disk))
             ok(l.detach(disk, machine))
         wait_free(l, disk)
