@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +28,6 @@
 #define POLITE_MS 1000 /* for what uses a disk to end by itself */
 #define UNMOUNT_MAX_MS (8 * 1000)
 #define GONE_MAX_MS (8 * 1000)
-#define LOOP_MAJOR 7u
 
 struct disk_use {
 	const struct launcher *l;
@@ -280,8 +278,7 @@ is_there(const struct disk_use *u, const struct launcher_request *q, bool *ret,
 		return 0;
 	if (machine_open_alive(u->l, q->id, &machine, &r, &pidfd, err) < 0)
 		return -1;
-	return disk_inside_look(
-	    pidfd, q->disk_name, makedev(LOOP_MAJOR, (unsigned)u->number), ret, err);
+	return disk_inside_look(pidfd, q->disk_name, loop_device(u->number), ret, err);
 }
 
 static bool
@@ -349,7 +346,7 @@ disk_attach(const struct launcher *l, const struct launcher_request *q,
 static int
 unmount_from(struct disk_use *u, const struct record *r, int pidfd, struct err *err)
 {
-	dev_t dev = makedev(LOOP_MAJOR, (unsigned)u->number);
+	dev_t dev = loop_device(u->number);
 	uid_t root = u->l->uid_base + r->slot * ROOTFS_UIDS;
 	int64_t start = clock_real_now_ms();
 	bool asked = false;
@@ -375,7 +372,7 @@ unmount_from(struct disk_use *u, const struct record *r, int pidfd, struct err *
 static void
 free_others(struct disk_use *u, const struct record *r)
 {
-	dev_t dev = makedev(LOOP_MAJOR, (unsigned)u->number);
+	dev_t dev = loop_device(u->number);
 	uid_t root = u->l->uid_base + r->slot * ROOTFS_UIDS;
 
 	if (!wait_gone(u, 200))

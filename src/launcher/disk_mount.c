@@ -38,6 +38,16 @@ open_loop(int number, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+dev_t
+loop_device(int number)
+{
+	char path[32];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/dev/loop%d", number);
+	return stat(path, &st) == 0 ? st.st_rdev : 0;
+}
+
 static bool
 loop_status(int number, struct loop_use *ret)
 {

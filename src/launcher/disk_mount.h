@@ -19,6 +19,9 @@
 /* Which loop device has this very file: its number, or -1. */
 int loop_find(const struct stat *file);
 
+/* What stat(2) says of files on it. With partitions (max_part of the module) that is not its number. */
+dev_t loop_device(int number);
+
 /* All that are in use, for who asks about many files. */
 struct loop_use {
 	dev_t dev;
