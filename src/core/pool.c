@@ -474,7 +474,7 @@ count_spares(struct cpool *p)
 			s.coming++;
 	}
 	list_for_each (m, &p->stopped, in_pool)
-		s.tier[m->m.tier] += machine_current(m);
+		s.tier[m->m.tier]++;
 	return s;
 }
 
@@ -504,8 +504,18 @@ settle_tiers(struct cpool *p, struct spares *s, int want)
 	}
 }
 
-/* Fills and empties a tier. Those that are to be replaced go at once: nobody is handed a stopped machine that
-   old, and its place is needed. */
+/* Nobody is handed a stopped machine that old, and its place is needed, all the more while somebody waits. */
+static void
+end_old_at_rest(struct cpool *p)
+{
+	struct cmachine *m, *tmp;
+
+	list_for_each_safe (m, tmp, &p->stopped, in_pool)
+		if (!machine_current(m))
+			machine_end(m, NULL);
+}
+
+/* Fills and empties a tier. */
 static void
 reconcile_tier(struct cpool *p, struct spares *s, enum tier t, int want)
 {
@@ -514,9 +524,9 @@ reconcile_tier(struct cpool *p, struct spares *s, enum tier t, int want)
 	int have = s->tier[t];
 
 	list_for_each_safe (m, tmp, &p->stopped, in_pool) {
-		if (m->m.tier != t || (machine_current(m) && have <= want))
+		if (m->m.tier != t || have <= want)
 			continue;
-		have -= machine_current(m);
+		have--;
 		machine_end(m, NULL);
 	}
 	while (have < want && may_launch_one(p, &why)) {
@@ -609,6 +619,7 @@ reconcile(void *arg)
 	serve_line(p);
 	if (p->gone)
 		dismiss_line(p);
+	end_old_at_rest(p);
 	spent = budget_spent(p);
 	if (p->access == ACCESS_LAUNCH)
 		want = 0;

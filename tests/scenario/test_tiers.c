@@ -326,6 +326,19 @@ old_ones_in_a_tier_are_replaced(void **state)
 	world_audit_clean(&w);
 }
 
+/* Those of an old image fill the pool at the moment somebody asks: they make place. */
+static void
+old_ones_in_a_tier_make_place(void **state)
+{
+	w.pools[0].running = 0;
+	w.pools[0].max = 2;
+	full();
+	assert_int_equal(count(MACHINE_STOPPED), 2);
+	fake_set_image_version(w.fake, "debian", "2");
+	world_reserve(&w, &alice, world_request(), &a);
+	wait_active(a.r[0].id.s, 5000);
+}
+
 /* A new image comes while two are being started for a miss: both are too old when they are ready, and go. */
 static void
 old_ones_that_were_started_go(void **state)
@@ -439,6 +452,7 @@ main(void)
 	    TEST(tiers_follow_pool_set),
 	    TEST(a_pool_that_goes_leaves_no_tier),
 	    TEST(old_ones_in_a_tier_are_replaced),
+	    TEST(old_ones_in_a_tier_make_place),
 	    TEST(old_ones_that_were_started_go),
 	    TEST(killed_at_any_moment_nothing_is_lost),
 	    TEST(a_stopped_one_is_adopted_and_watched),
