@@ -128,11 +128,30 @@ handle_extend(struct call *call)
 		    call->api->core, &call->caller, call->key, add_ms, on_view, call);
 }
 
+/* The name may be that of a group that ended long ago. */
+static void
+on_cancelled(void *arg, const struct reservation_view *view, const struct err *err)
+{
+	struct call *call = arg;
+
+	if (view || err->code != ERR_NOT_FOUND)
+		on_view(arg, view, err);
+	else
+		core_cancel_gang(call->api->core, &call->caller, call->key,
+		    call->wait_ms != 0, on_views, call);
+}
+
 void
 handle_cancel(struct call *call)
 {
-	core_cancel(
-	    call->api->core, &call->caller, call->key, call->wait_ms != 0, on_view, call);
+	struct core *c = call->api->core;
+
+	if (core_is_gang(c, &call->caller, call->key))
+		core_cancel_gang(
+		    c, &call->caller, call->key, call->wait_ms != 0, on_views, call);
+	else
+		core_cancel(
+		    c, &call->caller, call->key, call->wait_ms != 0, on_cancelled, call);
 }
 
 void

@@ -206,10 +206,29 @@ cmd_extend(struct cli *cli, int argc, char **argv, struct err *err)
 	return 0;
 }
 
+/* One, or (an array) those of one request with --count. Takes it over, into `done`. */
+static void
+note_cancelled(struct cli *cli, const char *state_dir, json_t *reply, json_t *done)
+{
+	json_t *all = json_is_array(reply) ? reply : json_pack("[o]", reply);
+	size_t i;
+	json_t *r;
+
+	json_array_foreach (all, i, r) {
+		saved_remove(state_dir, view_str(r, "id"));
+		saved_decorate(state_dir, r);
+		if (!cli->json)
+			view_line("%s %s", view_str(r, "name"),
+			    has_ended(r) ? "has ended" : "is being ended");
+	}
+	json_array_extend(done, all);
+	json_decref(all);
+}
+
 int
 cmd_cancel(struct cli *cli, int argc, char **argv, struct err *err)
 {
-	bool no_wait = false;
+	bool no_wait = false, many;
 	const struct opt table[] = {{"no-wait", OPT_FLAG, &no_wait}, {NULL}};
 	AUTO_FREE char *state_dir = NULL;
 	AUTO_JSON json_t *done = json_array();
@@ -221,6 +240,7 @@ cmd_cancel(struct cli *cli, int argc, char **argv, struct err *err)
 		return 0;
 	if (files_state_dir(&state_dir, err) < 0)
 		return -1;
+	many = args.n > 1;
 	for (int i = 0; i < args.n; i++)
 		if (opts_ref("reservation", args.operand[i], err) < 0)
 			return -1;
@@ -229,15 +249,11 @@ cmd_cancel(struct cli *cli, int argc, char **argv, struct err *err)
 
 		if (reserve_end(cli, args.operand[i], !no_wait, &r, err) < 0)
 			return -1;
-		saved_remove(state_dir, view_str(r, "id"));
-		saved_decorate(state_dir, r);
-		json_array_append_new(done, r);
-		if (!cli->json)
-			view_line("%s %s", view_str(r, "name"),
-			    has_ended(r) ? "has ended" : "is being ended");
+		many = many || json_is_array(r);
+		note_cancelled(cli, state_dir, r, done);
 	}
 	if (cli->json)
-		view_json(args.n == 1 ? json_array_get(done, 0) : done);
+		view_json(many ? done : json_array_get(done, 0));
 	return 0;
 }
 

@@ -478,6 +478,7 @@ core_close(struct core *c)
 		plan_run_drop(r->push);
 		r->push = NULL;
 		home_free(r);
+		gang_close(r);
 		if (r->claiming)
 			continue; /* may still be answered, with its certificate */
 		plan_run_drop(r->run);
@@ -516,6 +517,8 @@ core_close(struct core *c)
 	map_fini(&c->reservations);
 	map_fini(&c->names);
 	map_fini(&c->requests);
+	map_fini(&c->gangs);
+	map_fini(&c->gang_names);
 	map_fini(&c->pools_by_name);
 	free((char *)c->opt.boot_id);
 	free(c->user_ca_line);

@@ -108,7 +108,7 @@ struct reserve_request {
 	int n_keys;		/* 0 with github */
 	const char *github;	/* a user there, whose keys are fetched; NULL: none */
 	const char *request_id; /* NULL: none */
-	int count;		/* 1 .. CORE_COUNT_MAX; all or none */
+	int count; /* 1 .. CORE_COUNT_MAX; all or none. Above 1 they are called NAME-1 ... */
 	bool no_wait;
 	bool no_warm;
 	const struct reserve_disk *disks;
@@ -160,6 +160,15 @@ void core_list(struct core *c, const struct core_caller *who, bool all,
    error. Later. */
 void core_cancel(struct core *c, const struct core_caller *who, const char *key,
     bool wait, core_view_fn done, void *arg);
+
+/* Whether `name` is that of reservations made by one request with a count, and of no single one: NAME for those
+   that are called NAME-1 and so on. */
+bool core_is_gang(struct core *c, const struct core_caller *who, const char *name);
+
+/* Ends all of them, as core_cancel() does each; the views are without certificates, in order. Those that ended long ago
+   are found, too. Later. */
+void core_cancel_gang(struct core *c, const struct core_caller *who, const char *name,
+    bool wait, core_views_fn done, void *arg);
 
 /* Moves the deadline by add_ms; with new certificates. Later. */
 void core_extend(struct core *c, const struct core_caller *who, const char *key,

@@ -11,6 +11,7 @@
  *   pool.c         how many machines there are: reconcile, back-off, rotation, budget; pool_settings.c what
  *                  operators and the configuration change
  *   recover.c      the start: store, inventories, adoption
+ *   gang.c         reservations made by one request: their name, their hosts files
  *   disk.c         disks and snapshots; disk_request.c what users ask of them
  *   turns.c        one thing at a time, where a pool is told so
  *   attach.c       the disks of a reservation; attach_check.c what of them may be asked for
@@ -90,6 +91,16 @@ struct cdisk {
 	struct list takers; /* of cattach: who waits for it, in order */
 };
 
+/* The reservations of one `--count`. */
+struct gang {
+	struct core *core;
+	struct id id; /* its first reservation's */
+	uint32_t uid;
+	char *key;	     /* key in gang_names: "UID:NAME"; owned */
+	struct list members; /* in order; ended ones until they are undone */
+	bool looking;	     /* is about to be looked at */
+};
+
 struct certs;
 struct reserve_op;
 
@@ -117,7 +128,14 @@ struct creservation {
 	bool home_over; /* it is there, or has failed */
 	bool home_owed; /* the daemon stopped before it was there */
 	struct plan_run
-	    *push; /* owned reference: a deadline on its way after an extension */
+	    *push;	   /* owned reference: a deadline on its way after an extension */
+	struct gang *gang; /* borrowed; NULL: none */
+	struct list in_gang;
+	struct plan_run *hosts; /* owned reference: its machine's hosts file is written */
+	struct timer hosts_again;
+	char *hosts_text; /* owned: as its machine has it, or is being told; NULL: none */
+	size_t hosts_at;  /* up to where it is told */
+	int hosts_tries;
 	int64_t idle_since_ms;
 	int64_t
 	    pushed_offset_ms; /* wall clock less clock when the machine was told its deadline */
@@ -232,6 +250,8 @@ struct core {
 	struct map reservations; /* id → creservation */
 	struct map names;	 /* "UID:NAME" → creservation, not ended */
 	struct map requests;	 /* "UID:REQUEST" → creservation */
+	struct map gangs;	 /* id of the first one → struct gang */
+	struct map gang_names;	 /* "UID:NAME" → struct gang, the latest of that name */
 	struct map pools_by_name;
 	int64_t last_step, last_event;
 	uint64_t last_write;
@@ -421,6 +441,25 @@ void reservation_discard(
     struct creservation *r, const struct err *why); /* not stored, not to be */
 void reservation_let_go(
     struct creservation *r); /* frees it if nothing holds it any more */
+
+/* ---- gang.c ---- */
+
+/* A new reservation of a gang, or of none; one that is freed. */
+void gang_join(struct creservation *r);
+void gang_leave(struct creservation *r);
+
+/* The core closes: nothing more is told, until the next start. */
+void gang_close(struct creservation *r);
+
+/* Whether one of that user's gang of that name has not ended. */
+bool gang_lives(struct core *c, uint32_t uid, const char *name);
+
+/* r, which may be in none, got a machine or has ended: soon every machine of the gang is told the names of all, once none of
+   them waits. */
+void gang_changed(struct creservation *r);
+
+/* It lost its machine: the next one knows nothing. */
+void gang_machine_left(struct creservation *r);
 
 /* ---- view.c ---- */
 

@@ -298,6 +298,7 @@ adopt(struct cprovider *pr, const struct sighting *all, int n)
 			adopted++;
 			if (m->reservation) {
 				reservation_push_deadline(m->reservation);
+				gang_changed(m->reservation);
 				if (m->reservation->contact_owed)
 					reservation_contact(m->reservation);
 				home_restore(m->reservation);

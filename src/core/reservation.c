@@ -35,6 +35,7 @@ reservation_new(struct core *c, const struct reservation *row)
 		r->request_key = xasprintf("%u:%s", r->r.uid, row->request_id);
 		map_put(&c->requests, r->request_key, r);
 	}
+	gang_join(r);
 	return r;
 }
 
@@ -51,6 +52,7 @@ reservation_free(struct creservation *r)
 	timer_off(&r->timer);
 	timer_off(&r->contact);
 	timer_off(&r->push_again);
+	gang_leave(r);
 	list_remove(&r->in_pool);
 	list_remove(&r->in_core);
 	map_remove(&c->reservations, r->r.id.s);
@@ -237,6 +239,7 @@ reservation_claimed(struct creservation *r, bool first)
 	}
 	if (r->opening)
 		return; /* open_if_complete() goes on */
+	gang_changed(r);
 	request_settled(r, NULL);
 	request_answer_waiters(r);
 }
@@ -358,6 +361,7 @@ reservation_end(struct creservation *r, enum end_reason reason, const char *erro
 	if (r->push)
 		plan_run_cancel(r->push, &err);
 	home_stop(r, err.msg);
+	gang_machine_left(r);
 	if (map_get(&c->names, r->owner_name) == r)
 		map_remove(&c->names, r->owner_name);
 	save_end(r);

@@ -70,6 +70,7 @@ open_if_complete(struct creservation *r, const struct plan_run *run)
 	}
 	reservation_moved(r, RESERVATION_ACTIVE);
 	reservation_set_timer(r);
+	gang_changed(r);
 	id = xnew(struct id_of);
 	*id = (struct id_of){r->core, r->r.id};
 	core_tx_then(r->core, opened_durable, id);
@@ -331,6 +332,7 @@ reservation_swap(struct creservation *r, const char *why)
 	r->machine = NULL;
 	r->opening = false;
 	r->r.machine = (struct id){{0}};
+	gang_machine_left(r);
 	if (m) {
 		m->reservation = NULL;
 		machine_end(m, why);

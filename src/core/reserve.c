@@ -148,6 +148,8 @@ request_waits(struct creservation *r)
 	core_tx_then(r->core, wait_written, id);
 }
 
+#define COUNT_DIGITS 5 /* "-1000", behind a name */
+
 static void
 make_name(struct core *c, uint32_t uid, char out[48])
 {
@@ -168,7 +170,7 @@ make_name(struct core *c, uint32_t uid, char out[48])
 		    second[((unsigned char)id.s[7] + 36u * (unsigned char)id.s[8]) % 32],
 		    id.s + 10);
 		(void)snprintf(key, sizeof(key), "%u:%s", uid, out);
-	} while (map_get(&c->names, key));
+	} while (map_get(&c->names, key) || gang_lives(c, uid, out));
 }
 
 static struct creservation *
@@ -195,37 +197,36 @@ op_reservation(struct reserve_op *op, int i, struct id group)
 	    .created_at = clock_wall_ms(c->clock),
 	};
 
-	if (op->name && op->count > 1)
-		(void)snprintf(name, sizeof(name), "%.50s-%d", op->name, i + 1);
-	else if (op->name)
-		(void)snprintf(name, sizeof(name), "%s", op->name);
+	if (op->count > 1)
+		(void)snprintf(name, sizeof(name), "%s-%d", op->name, i + 1);
 	else
-		make_name(c, op->who.uid, name);
+		(void)snprintf(name, sizeof(name), "%s", op->name);
 	if (i == 0 && op->count > 1)
 		row.group = row.id;
 	return reservation_new(c, &row);
 }
 
+/* One name is one reservation, or those of one request. */
 static bool
 name_taken(struct reserve_op *op)
 {
-	for (int i = 0; op->name && i < op->count; i++) {
-		char key[96];
+	char key[96];
+	bool taken;
 
-		if (op->count > 1)
-			(void)snprintf(key, sizeof(key), "%u:%.50s-%d", op->who.uid,
-			    op->name, i + 1);
-		else
-			(void)snprintf(key, sizeof(key), "%u:%s", op->who.uid, op->name);
-		if (map_get(&op->core->names, key)) {
-			err_set(&op->err, ERR_CONFLICT,
-			    "you already have a reservation named '%s'",
-			    strchr(key, ':') + 1);
-			err_hint(&op->err, "choose another name, or cancel that one");
-			return true;
-		}
+	(void)snprintf(key, sizeof(key), "%u:%s", op->who.uid, op->name);
+	taken =
+	    map_get(&op->core->names, key) || gang_lives(op->core, op->who.uid, op->name);
+	for (int i = 0; !taken && op->count > 1 && i < op->count; i++) {
+		(void)snprintf(
+		    key, sizeof(key), "%u:%s-%d", op->who.uid, op->name, i + 1);
+		taken = map_get(&op->core->names, key) != NULL;
 	}
-	return false;
+	if (!taken)
+		return false;
+	err_set(&op->err, ERR_CONFLICT, "you already have a reservation named '%s'",
+	    strchr(key, ':') + 1);
+	err_hint(&op->err, "choose another name, or cancel that one");
+	return true;
 }
 
 /* How many more could be served without waiting: by ready ones and by new launches. */
@@ -292,6 +293,10 @@ op_go(struct reserve_op *op)
 				   : "hearthd is stopping");
 		core_defer(op->core, op_fail, op);
 		return;
+	}
+	if (!op->name) {
+		op->name = xcalloc(1, 48);
+		make_name(op->core, op->who.uid, op->name);
 	}
 	if (name_taken(op) || too_many_wait(op)) {
 		core_defer(op->core, op_fail, op);
@@ -477,6 +482,10 @@ op_check(struct reserve_op *op, const struct reserve_request *req, struct err *e
 		return err_set(err, ERR_INVALID,
 		    "name: expected 1 to 63 of letters, digits, '.', '_' and '-', a "
 		    "letter or digit first and last");
+	if (req->name && req->count > 1 && strlen(req->name) > 63 - COUNT_DIGITS)
+		return err_set(err, ERR_INVALID,
+		    "name: at most %d characters where a count puts a number behind it",
+		    63 - COUNT_DIGITS);
 	if (req->github && !c->github.fetch) {
 		err_set(err, ERR_UNAVAILABLE, "this hearthd asks no GitHub for keys");
 		return err_hint(err, "give a key: --key FILE.pub");

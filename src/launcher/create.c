@@ -60,6 +60,8 @@ reply_from_record(const struct launcher *l, const char *id, const struct record 
 	reply->pid = (uint32_t)r->pid;
 	reply->created_at_ms = r->created_at_ms;
 	(void)snprintf(reply->id, sizeof(reply->id), "%s", id);
+	memcpy(reply->gang, r->gang, sizeof(reply->gang));
+	reply->gang_number = r->gang_number;
 	memcpy(reply->image, r->image, sizeof(reply->image));
 	memcpy(reply->image_version, r->image_version, sizeof(reply->image_version));
 	if (r->slot != 0 && r->slot <= network_slot_max(&l->network))

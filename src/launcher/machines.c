@@ -200,6 +200,16 @@ remove_sockets(const struct launcher *l, const char *id, struct err *err)
 	return 0;
 }
 
+/* Before its slot, and with it its address, can be another's. */
+static int
+leave_gang(const struct launcher *l, const struct record *r, struct err *err)
+{
+	if (r->gang_number == 0 || r->slot == 0 ||
+	    r->slot > network_slot_max(&l->network))
+		return 0;
+	return network_gang(&l->network, r->slot, r->gang_number, false, err);
+}
+
 static int
 end_all(const struct launcher *l, const char *id, int machine_fd, struct record *ret,
     struct err *err)
@@ -211,7 +221,7 @@ end_all(const struct launcher *l, const char *id, int machine_fd, struct record 
 		*ret = (struct record){0};
 	if (end_process(l, ret, err) < 0 || cgroup_remove(&l->cgroups, id, err) < 0)
 		return -1;
-	if (remove_interface(l, id, ret->slot, err) < 0)
+	if (remove_interface(l, id, ret->slot, err) < 0 || leave_gang(l, ret, err) < 0)
 		return -1;
 	return remove_sockets(l, id, err);
 }
@@ -403,6 +413,47 @@ machine_open_alive(const struct launcher *l, const char *id, int *ret_fd,
 	*ret_pidfd = pidfd;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+int
+machine_join(const struct launcher *l, const char *id, const char *gang, uint32_t number,
+    struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	AUTO_CLOSE int pidfd = -1;
+	struct record r;
+
+	if (machine_open_running(l, id, &fd, &r, &pidfd, err) < 0)
+		return -1;
+	if (r.gang_number != 0 && (r.gang_number != number || strcmp(r.gang, gang) != 0))
+		return err_set(
+		    err, ERR_CONFLICT, "machine '%s' is of gang '%s'", id, r.gang);
+	(void)snprintf(r.gang, sizeof(r.gang), "%s", gang);
+	r.gang_number = number;
+	if (record_write(fd, &r, err) < 0)
+		return -1;
+	return network_gang(&l->network, r.slot, number, true, err);
+}
+
+static int
+join_one_again(void *arg, const char *id)
+{
+	const struct launcher *l = arg;
+	struct record r;
+	struct err err;
+	bool alive;
+
+	if (machine_look(l, id, &r, &alive) && alive && r.gang_number != 0 &&
+	    network_gang(&l->network, r.slot, r.gang_number, true, &err) < 0)
+		log_warn("machine %s: %s; the others of its gang cannot reach it", id,
+		    err.msg);
+	return 0;
+}
+
+void
+machine_join_again(const struct launcher *l)
+{
+	(void)machine_each(l, join_one_again, (void *)l);
 }
 
 bool

@@ -48,6 +48,14 @@ ERR_CHECK int machine_open_running(const struct launcher *l, const char *id, int
 ERR_CHECK int machine_open_alive(const struct launcher *l, const char *id, int *ret_fd,
     struct record *ret_record, int *ret_pidfd, struct err *err);
 
+/* JOIN: from now on it reaches the living machines of that gang, and they reach it. On record before the firewall has it;
+   ends with the machine. ERR_CONFLICT when it does not run or is of another gang. */
+ERR_CHECK int machine_join(const struct launcher *l, const char *id, const char *gang,
+    uint32_t number, struct err *err);
+
+/* Whatever joined is let through again: the firewall is new. Logs failures. */
+void machine_join_again(const struct launcher *l);
+
 /* Deletes what machine_remove() and image_remove() left. Takes as long as it takes; one process at a time does, others
    wait for it. Logs failures. */
 void machine_empty_trash(const struct launcher *l);

@@ -314,6 +314,7 @@ prepare_machines(struct launcher *l, const struct options *o, struct err *err)
 		return -1;
 	l->memory_default = default_memory();
 	l->serves_machines = true;
+	machine_join_again(l);
 	return 0;
 }
 

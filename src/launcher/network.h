@@ -88,6 +88,11 @@ ERR_CHECK int network_attach(const struct network *n, uint32_t slot, int netns_f
 /* Deletes the slot's pair; fine when it is gone. */
 ERR_CHECK int network_detach(const struct network *n, uint32_t slot, struct err *err);
 
+/* The machine in the slot reaches, and is reached by, those others that are let in under the same number (above 0); `in`
+   false: no longer. Idempotent; out of a firewall that is not there is fine. */
+ERR_CHECK int network_gang(
+    const struct network *n, uint32_t slot, uint32_t number, bool in, struct err *err);
+
 /* Takes the host's end of the slot's pair down, after which the machine is unreachable, or up again, as
    network_attach() left it. */
 ERR_CHECK int network_set_link(

@@ -222,6 +222,20 @@ put_dns(const struct network *n, const struct network_dns *dns, struct buf *rule
 	    n->address, text, loopback, n->address, loopback);
 }
 
+/* Who is of which gang: by addresses, which `spoofed` lets nobody else send from. The mark serves as a variable, for
+   packets alone that are let through or refused here and now. */
+static void
+put_gang(struct buf *rules)
+{
+	buf_str(rules, "map gangs { type ipv4_addr : mark; }\n"
+		       "set gang_members { type ipv4_addr . mark; }\n"
+		       "chain gang {\n"
+		       "meta mark set 0\n"
+		       "meta mark set ip saddr map @gangs\n"
+		       "meta mark != 0 ip daddr . meta mark @gang_members accept\n"
+		       "}\n");
+}
+
 /* Behind a bridge of the host are its own containers and guests, unless the bridge is its
    way out. To a machine goes what the host itself sends (output has no chain here) and
    what answers. The host stays no router for what comes in where it was none before
@@ -244,6 +258,7 @@ put_forward(const struct network *n, const struct network_names *closed,
 	buf_fmt(rules,
 	    "}\n"
 	    "chain out_of_machine {\n"
+	    "oifgroup %u jump gang\n"
 	    "oifgroup %u reject with icmp admin-prohibited\n"
 	    "meta oifkind \"bridge\" %s reject with icmp admin-prohibited\n"
 	    "tcp flags syn tcp option maxseg size set rt mtu\n"
@@ -252,7 +267,8 @@ put_forward(const struct network *n, const struct network_names *closed,
 	    "accept;\n"
 	    "ip saddr %s oifgroup != %u masquerade\n"
 	    "}\n",
-	    n->address, uplinks->n ? "oifname != @uplinks" : "", text, n->address);
+	    n->address, n->address, uplinks->n ? "oifname != @uplinks" : "", text,
+	    n->address);
 }
 
 int
@@ -274,6 +290,7 @@ network_firewall_install(
 	put_names("uplinks", &uplinks, &rules);
 	put_dns(n, &dns, &rules);
 	put_from_machine(n, &rules);
+	put_gang(&rules);
 	put_forward(n, closed, &uplinks, &rules);
 	buf_str(&rules, "}\n");
 	if (rc == 0)
@@ -289,6 +306,27 @@ network_firewall_remove(const struct network *n, struct err *err)
 
 	put_delete(n, &rules);
 	return apply(&rules, err);
+}
+
+int
+network_gang(
+    const struct network *n, uint32_t slot, uint32_t number, bool in, struct err *err)
+{
+	struct buf AUTO_BUF rules = BUF_INIT(0);
+	static const char *const verbs[] = {"add", "delete"};
+	char table[32], address[NETWORK_ADDRESS_MAX];
+
+	table_name(n, table);
+	network_address(n, slot, address);
+	/* added before it is deleted: to delete what is not there is an error */
+	for (int i = 0; i < (in ? 1 : 2); i++)
+		buf_fmt(&rules,
+		    "%s element inet %s gangs { %s : %u }\n"
+		    "%s element inet %s gang_members { %s . %u }\n",
+		    verbs[i], table, address, number, verbs[i], table, address, number);
+	if (apply(&rules, err) == 0)
+		return 0;
+	return !in && strstr(err->msg, "No such file or directory") ? 0 : -1;
 }
 
 int

@@ -37,6 +37,8 @@ enum launcher_op {
 	LAUNCHER_REMOVE_IMAGE, /* removes version `image_version` of `image`; refused while used */
 	LAUNCHER_FIND_IMAGE, /* which version of `image` is current; ERR_NOT_FOUND: none is built */
 	LAUNCHER_OPEN_CONFIG, /* passes a read-only descriptor of the configuration file (SCM_RIGHTS) */
+	LAUNCHER_JOIN, /* machine `id` and all others that joined `gang`, number `gang_number`, reach each other from
+			  now on, as long as they live; idempotent. A machine is of one gang for good */
 
 	/* With --instances only. */
 	LAUNCHER_START, /* makes instance `id`, or starts it from the disk it has; idempotent */
@@ -91,6 +93,9 @@ struct launcher_request {
 	char user_ca
 	    [512]; /* one line: the public key every login certificate must be signed by */
 
+	char gang[LAUNCHER_ID_MAX]; /* JOIN: the id of a reservation */
+	uint32_t gang_number; /* JOIN: above 0; the caller gives each gang its own */
+
 	uint32_t
 	    needs_disk;	   /* START: 1 = only from the disk it has; ERR_NOT_FOUND else */
 	uint32_t home_uid; /* MAKE_HOME, MOUNT_HOME: whose; not 2^32-1, which is nobody */
@@ -119,6 +124,8 @@ struct launcher_reply {
 
 	uint32_t state; /* enum launcher_machine_state */
 	uint32_t slot;
+	char gang[LAUNCHER_ID_MAX]; /* what it joined; empty: none */
+	uint32_t gang_number;
 	uint32_t percent; /* BUILD_IMAGE: 0 to 100 */
 	uint32_t pid;	  /* of PID 1, in the host's pid namespace */
 	char id[LAUNCHER_ID_MAX];

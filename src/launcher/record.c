@@ -29,6 +29,8 @@ record_write(int machine_fd, const struct record *r, struct err *err)
 	    (int)r->pid, r->start, r->created_at_ms);
 	buf_fmt(&b, "boot %s\nimage %s\nversion %s\n", r->boot_id, r->image,
 	    r->image_version);
+	if (r->gang_number)
+		buf_fmt(&b, "gang %s\nnumber %u\n", r->gang, r->gang_number);
 	if (r->keeps_disk)
 		buf_str(&b, "disk 1\n");
 	if (b.overflow)
@@ -81,6 +83,10 @@ take_line(struct record *r, const char *key, const char *value)
 		return take_number(value, UINT64_MAX, &r->created_at_ms);
 	else if (strcmp(key, "disk") == 0)
 		return r->keeps_disk = strcmp(value, "1") == 0;
+	else if (strcmp(key, "number") == 0 && take_number(value, UINT32_MAX, &v))
+		r->gang_number = (uint32_t)v;
+	else if (strcmp(key, "gang") == 0)
+		return take_text(value, r->gang, sizeof(r->gang));
 	else if (strcmp(key, "boot") == 0)
 		return take_text(value, r->boot_id, sizeof(r->boot_id));
 	else if (strcmp(key, "image") == 0)

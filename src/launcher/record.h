@@ -24,7 +24,9 @@ struct record {
 	pid_t pid;	/* 0: PID 1 was not made yet */
 	uint64_t start; /* field 22 of /proc/PID/stat: clock ticks since boot */
 	uint64_t created_at_ms;
-	bool keeps_disk; /* an instance whose root file system is complete */
+	char gang[LAUNCHER_ID_MAX]; /* whose machines it reaches; empty: none */
+	uint32_t gang_number;	    /* 0: none */
+	bool keeps_disk;	    /* an instance whose root file system is complete */
 	char boot_id[BOOT_ID_MAX];
 	char image[LAUNCHER_NAME_MAX];
 	char image_version[LAUNCHER_VERSION_MAX];

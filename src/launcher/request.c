@@ -105,6 +105,7 @@ static const unsigned fields_of[LAUNCHER_OP_END] = {
     [LAUNCHER_BUILD_IMAGE] = IMAGE,
     [LAUNCHER_REMOVE_IMAGE] = IMAGE,
     [LAUNCHER_FIND_IMAGE] = IMAGE,
+    [LAUNCHER_JOIN] = ID,
     [LAUNCHER_START] = ID | IMAGE,
     [LAUNCHER_STOP] = ID,
     [LAUNCHER_FREEZE] = ID,
@@ -166,6 +167,11 @@ wrong_field(const struct launcher_request *q)
 	if (q->op == LAUNCHER_REMOVE_IMAGE &&
 	    !is_name(q->image_version, sizeof(q->image_version)))
 		return "image_version";
+	if (q->op == LAUNCHER_JOIN &&
+	    (!terminated(q->gang, sizeof(q->gang)) || !id_valid(q->gang, 'r')))
+		return "gang";
+	if (q->op == LAUNCHER_JOIN && q->gang_number == 0)
+		return "gang_number";
 	if (q->op == LAUNCHER_START)
 		return wrong_in_start(q);
 	return q->op == LAUNCHER_CREATE ? wrong_in_create(q) : NULL;

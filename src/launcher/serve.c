@@ -235,6 +235,12 @@ serve_disk_detach(struct service *s, struct err *err)
 	return disk_detach(s->l, s->q, err);
 }
 
+static int
+serve_join(struct service *s, struct err *err)
+{
+	return machine_join(s->l, s->q->id, s->q->gang, s->q->gang_number, err);
+}
+
 enum kind { ANY, MACHINES, PLAIN_MACHINES, INSTANCES };
 
 static const struct {
@@ -248,6 +254,7 @@ static const struct {
     [LAUNCHER_REMOVE_IMAGE] = {serve_remove_image, MACHINES},
     [LAUNCHER_FIND_IMAGE] = {serve_find_image, MACHINES},
     [LAUNCHER_OPEN_CONFIG] = {serve_open_config, ANY},
+    [LAUNCHER_JOIN] = {serve_join, PLAIN_MACHINES},
     [LAUNCHER_START] = {serve_create, INSTANCES},
     [LAUNCHER_STOP] = {serve_stop, INSTANCES},
     [LAUNCHER_FREEZE] = {serve_freeze, INSTANCES},

@@ -275,11 +275,28 @@ run_deadline(struct op *op)
 }
 
 static void
+run_command(struct op *op, struct machine_sim *m)
+{
+	const char *command = op->text;
+
+	xstrset(&m->last_setup, command);
+	if (strncmp(command, "exit ", 5) == 0) {
+		op_set_up(
+		    op, (int)(strtol(command + 5, NULL, 10) & 255), "", &fake_no_error);
+	} else if (strncmp(command, "echo ", 5) == 0) {
+		AUTO_FREE char *output = xasprintf("%.*s\n", OUTPUT_MAX - 1, command + 5);
+
+		op_set_up(op, 0, output, &fake_no_error);
+	} else {
+		op_set_up(op, 0, "", &fake_no_error);
+	}
+}
+
+static void
 run_setup(struct op *op)
 {
 	struct fake *f = op->fake;
 	struct machine_sim *m = fake_find(f, op->token.s);
-	const char *command = op->text;
 
 	if (!m || m->rec->state != FAKE_ALIVE || !m->seen_ready)
 		fake_op_refuse(
@@ -289,16 +306,8 @@ run_setup(struct op *op)
 		    op, ERR_UNAVAILABLE, "the command took too long and was ended");
 	else if (fake_happens(f, f->opt.fail_setup))
 		op_set_up(op, 1, "fake failure\n", &fake_no_error);
-	else if (strncmp(command, "exit ", 5) == 0)
-		op_set_up(
-		    op, (int)(strtol(command + 5, NULL, 10) & 255), "", &fake_no_error);
-	else if (strncmp(command, "echo ", 5) == 0) {
-		AUTO_FREE char *output = xasprintf("%.*s\n", OUTPUT_MAX - 1, command + 5);
-
-		op_set_up(op, 0, output, &fake_no_error);
-	} else {
-		op_set_up(op, 0, "", &fake_no_error);
-	}
+	else
+		run_command(op, m);
 }
 
 static void
@@ -329,8 +338,8 @@ run_authorize(struct op *op)
 		    op, ERR_UNAVAILABLE, "machine %s takes no keys", op->token.s);
 		return;
 	}
-	xstrset(&f->last_keys, op->text);
-	fake_effect(f, FAKE_AUTHORIZE, op->token.s);
+	xstrset(op->kind == FAKE_JOIN ? &m->gang : &f->last_keys, op->text);
+	fake_effect(f, op->kind, op->token.s);
 	fake_op_done(op, &fake_no_error);
 }
 
@@ -436,6 +445,7 @@ on_op(void *arg)
 		run_start(op);
 		break;
 	case FAKE_AUTHORIZE:
+	case FAKE_JOIN:
 		run_authorize(op);
 		break;
 	case FAKE_DISK_MAKE:
@@ -621,6 +631,13 @@ fake_access(struct provider *p, const char *options)
 }
 
 static void
+fake_join(struct provider *p, const char *token, const char *ref, const char *gang,
+    provider_done_fn done, void *arg)
+{
+	fake_op_start(fake_of(p), FAKE_JOIN, token, gang, 0, arg)->fn.done = done;
+}
+
+static void
 fake_authorize(struct provider *p, const char *token, const char *ref, const char *keys,
     provider_done_fn done, void *arg)
 {
@@ -646,6 +663,8 @@ fake_free(struct fake *f)
 
 	while ((m = map_next(&f->machines, &at))) {
 		timer_off(&m->timer);
+		free(m->last_setup);
+		free(m->gang);
 		free(m);
 	}
 	map_fini(&f->machines);
@@ -698,6 +717,7 @@ static const struct provider_ops fake_ops = {
     .price = fake_price,
     .access = fake_access,
     .authorize = fake_authorize,
+    .join = fake_join,
     .close = fake_close,
 };
 

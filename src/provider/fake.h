@@ -74,6 +74,7 @@ enum fake_op {
 	FAKE_STOP,
 	FAKE_START,
 	FAKE_AUTHORIZE,
+	FAKE_JOIN,
 	FAKE_DISK_MAKE,
 	FAKE_DISK_SNAPSHOT,
 	FAKE_DISK_REMOVE,
@@ -131,6 +132,12 @@ int64_t fake_home_in(const struct provider *p, const char *token);
 
 /* The keys the last launch or authorize brought; NULL: none yet. */
 const char *fake_last_keys(const struct provider *p);
+
+/* The last command that ran in a machine; NULL: none, or there is no such machine. Since this provider was opened. */
+const char *fake_last_setup(const struct provider *p, const char *token);
+
+/* The gang that a machine has joined; NULL: none. Since this provider was opened. */
+const char *fake_gang(const struct provider *p, const char *token);
 
 /* How many are stopped or hibernated, or on their way there. */
 int fake_count_stopped(const struct provider *p);

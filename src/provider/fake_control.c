@@ -165,6 +165,22 @@ fake_attached_to(const struct provider *p, const char *disk)
 }
 
 const char *
+fake_last_setup(const struct provider *p, const char *token)
+{
+	const struct machine_sim *m = fake_find(fake_of(p), token);
+
+	return m ? m->last_setup : NULL;
+}
+
+const char *
+fake_gang(const struct provider *p, const char *token)
+{
+	const struct machine_sim *m = fake_find(fake_of(p), token);
+
+	return m ? m->gang : NULL;
+}
+
+const char *
 fake_last_keys(const struct provider *p)
 {
 	return fake_of(p)->last_keys;

@@ -20,6 +20,8 @@ struct machine_sim {
 	struct timer timer;
 	int sessions;
 	bool seen_ready;
+	char *last_setup; /* owned; NULL: no command yet */
+	char *gang;	  /* owned; NULL: none */
 };
 
 struct planned_failure {

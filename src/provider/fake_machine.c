@@ -132,6 +132,8 @@ fake_machine_drop(struct machine_sim *m)
 	map_remove(&f->machines, m->rec->token);
 	f->count -= !fake_is_disk(m->rec);
 	fake_world_remove(f->world, m->rec);
+	free(m->last_setup);
+	free(m->gang);
 	free(m);
 }
 

@@ -203,6 +203,12 @@ struct provider_ops {
 	void (*home_attach)(struct provider *p, const char *token, const char *ref,
 	    const char *home_ref, provider_done_fn done, void *arg);
 
+	/* The machine and those others that joined `gang`, which is the id of a reservation, reach each other from now on, and no
+	   more machines than these; it ends with the machine. A machine joins one gang only. Idempotent. NULL: who reaches whom is
+	   not ours to say. */
+	void (*join)(struct provider *p, const char *token, const char *ref,
+	    const char *gang, provider_done_fn done, void *arg);
+
 	/* List prices per hour of a machine made with these options, while it runs and while it is stopped; 0: not
 	   known. NULL: every machine costs usd_per_hour, and a stopped one nothing. `options` is the text that the
 	   configuration made of a pool's own settings for this kind of provider; core only keeps it. */

@@ -21,9 +21,9 @@ from patience import PATIENCE
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.environ.get("HEARTH_BUILD", os.path.join(SOURCE, "build"))
 MAGIC, VERSION = 0x68727468, 2
-(CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG, START, STOP, FREEZE, THAW, SAVE_IMAGE,
+(CREATE, KILL, LIST, BUILD_IMAGE, REMOVE_IMAGE, FIND_IMAGE, OPEN_CONFIG, JOIN, START, STOP, FREEZE, THAW, SAVE_IMAGE,
  DROP_IMAGE, CONSOLE, OPEN_METADATA, MAKE_HOME, MOUNT_HOME, DISK_MAKE, DISK_SNAPSHOT, DISK_REMOVE, DISK_ATTACH,
- DISK_DETACH) = range(1, 23)
+ DISK_DETACH) = range(1, 24)
 ALIVE, DEAD, ABSENT, STOPPED, FROZEN, MAKING = range(1, 7)
 OK, INVALID, NOT_PERMITTED, NOT_FOUND, CONFLICT = range(5)
 NO_CAPACITY, UNAVAILABLE = 6, 8
@@ -40,7 +40,8 @@ class Request(ctypes.Structure):
         ("cpu_milli", ctypes.c_uint32), ("allow_nesting", ctypes.c_uint32),
         ("lease_s", ctypes.c_uint64), ("hostname", ctypes.c_char * 64),
         ("host_key", ctypes.c_char * 1024), ("host_cert", ctypes.c_char * 2048),
-        ("user_ca", ctypes.c_char * 512), ("needs_disk", ctypes.c_uint32),
+        ("user_ca", ctypes.c_char * 512), ("gang", ctypes.c_char * 16), ("gang_number", ctypes.c_uint32),
+        ("needs_disk", ctypes.c_uint32),
         ("home_uid", ctypes.c_uint32),
         ("disk", ctypes.c_char * 16), ("source", ctypes.c_char * 16), ("disk_name", ctypes.c_char * 64),
         ("size_bytes", ctypes.c_uint64),
@@ -51,7 +52,8 @@ class Reply(ctypes.Structure):
     _fields_ = [
         ("magic", ctypes.c_uint32), ("version", ctypes.c_uint32), ("last", ctypes.c_uint32),
         ("error", ctypes.c_int32), ("message", ctypes.c_char * 384), ("state", ctypes.c_uint32),
-        ("slot", ctypes.c_uint32), ("percent", ctypes.c_uint32), ("pid", ctypes.c_uint32),
+        ("slot", ctypes.c_uint32), ("gang", ctypes.c_char * 16), ("gang_number", ctypes.c_uint32),
+        ("percent", ctypes.c_uint32), ("pid", ctypes.c_uint32),
         ("id", ctypes.c_char * 16), ("image", ctypes.c_char * 64),
         ("image_version", ctypes.c_char * 64), ("address", ctypes.c_char * 16),
         ("created_at_ms", ctypes.c_uint64), ("machine", ctypes.c_char * 16), ("size_bytes", ctypes.c_uint64),

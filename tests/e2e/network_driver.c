@@ -66,6 +66,9 @@ run(const char *what, const char *network, const char *arg, const char *netns,
 		return attach(&n, slot, netns, err);
 	if (strcmp(what, "detach") == 0)
 		return network_detach(&n, slot, err);
+	if (strcmp(what, "join") == 0 || strcmp(what, "leave") == 0)
+		return network_gang(&n, slot,
+		    netns ? (uint32_t)strtoul(netns, NULL, 10) : 0, what[0] == 'j', err);
 	if (strcmp(what, "show") == 0)
 		show(&n, slot);
 	if (strcmp(what, "resolv") == 0) {

@@ -105,6 +105,41 @@ def test_run_interrupted_ends_its_reservation(house, alice):
     wait_for(lambda: house.pid_of(r["machine"]) is None)
 
 
+# ---- several at once ----
+
+
+def says(house, machine, name, address=None):
+    """What answers at port 22 of `name`, from inside a machine."""
+    return house.inside(machine, f"timeout 5 bash -c 'head -c 4 </dev/tcp/{name}/22' 2>/dev/null")[1]
+
+
+def test_those_of_one_count_know_and_reach_each_other(house, alice, bob):
+    duo = alice.json("reserve", "--count", "2", "--name", "duo")
+    other = bob.reserve()
+    a, b = (r["machine"] for r in duo)
+    knows = "getent hosts duo-1 duo-2 | wc -l"
+    for m in (a, b):
+        wait_for(lambda m=m: house.inside(m, knows)[1] == "2\n")
+    assert says(house, a, "duo-2") == "SSH-" and says(house, b, "duo-1") == "SSH-"
+    assert house.inside(a, "grep -c localhost /etc/hosts; test -e /etc/hosts.hearth") == (1, "2\n")
+    for m, to in ((other["machine"], duo[0]["host"]), (a, other["host"])):
+        assert says(house, m, to) == "", "only those of one count reach each other"
+    house.kill()
+    house.start()
+    wait_for(lambda: says(house, a, "duo-2") == "SSH-")
+    p = alice.json("cancel", "duo")
+    assert [(r["name"], r["state"]) for r in p] == [("duo-1", "ended"), ("duo-2", "ended")]
+    assert house.pid_of(a) is None and house.pid_of(b) is None
+    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    for r in duo:
+        assert f"{r['host']} :" not in rules and f"{r['host']} ." not in rules, "its address is free of it"
+    bob.hearth("cancel", other["id"], check=True)
+    p = alice.hearth("cancel", "duo", check=True)
+    assert p.stdout == "duo-1 has ended\nduo-2 has ended\n"
+    p = bob.hearth("cancel", "duo")
+    assert p.returncode == 3, p
+
+
 # ---- the ways to a machine ----
 
 

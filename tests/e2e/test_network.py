@@ -194,6 +194,40 @@ def test_refused(net, where, target, rule, kind):
     wait_for(lambda: probe(net, where, target, kind), message=f"without {rule!r} it must work")
 
 
+def test_a_gang_reaches_its_own(net):
+    """Who joined under one number reach each other, until they leave; another number, or none, reaches nobody."""
+    def gang(verb, slot, number):
+        net.driver(verb, NETWORK, slot, number)
+
+    c = "10.213.0.7"
+    net.attach(3, "c")
+    with net.listen("a", A, 80), net.listen("b", B, 80), net.listen("b", B, 80, UDP) as heard_by_b, \
+            net.listen("c", c, 80):
+        gang("join", 1, 7)
+        assert net.ask("a", B, 80) is None, "alone in its gang"
+        gang("join", 2, 7)
+        gang("join", 2, 7)
+        gang("join", 3, 8)
+        assert net.ask("a", B, 80) == A and net.ask("b", A, 80) == B
+        assert net.ask("a", B, 80, UDP) == A
+        for frm, to in (("c", A), ("c", B), ("a", c), ("b", c)):
+            assert net.ask(frm, to, 80) is None, (frm, to)
+        heard_by_b.clear()
+        spoof(net, "c", A, B, 80)
+        assert not heard(heard_by_b), "an address is nobody's but its machine's"
+        net.setup()
+        assert net.ask("a", B, 80) is None, "the table is new"
+        gang("join", 1, 7)
+        gang("join", 2, 7)
+        assert net.ask("a", B, 80) == A
+        gang("leave", 2, 7)
+        gang("leave", 2, 7)
+        assert net.ask("a", B, 80) is None and net.ask("b", A, 80) is None
+        gang("leave", 3, 8)
+    net.teardown()
+    gang("leave", 1, 7)  # from a table that is not there
+
+
 def test_refused_at_once(net):
     for target in (GATEWAY_A, B, METADATA):
         start = time.monotonic()

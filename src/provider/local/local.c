@@ -24,6 +24,8 @@ struct lmachine {
 	struct control *watch; /* owned; NULL: not connected */
 	struct list pushes;    /* deadlines sent, not yet confirmed */
 	uint32_t slot;
+	char gang[LAUNCHER_ID_MAX]; /* what it joined; empty: none */
+	uint32_t gang_number;
 	char address[16];
 	bool ready;
 	struct timer death;
@@ -476,6 +478,55 @@ local_deadline(struct provider *pr, const char *token, const char *ref, int64_t 
 	give_up_connection(m, &err);
 }
 
+/* ---- join ---- */
+
+static void
+joined(void *arg, const struct launcher_reply *r, bool last, const struct err *err)
+{
+	struct pending *p = arg;
+
+	p->err = *err;
+	local_answer(p);
+}
+
+/* That of its machines, or one that none has: numbers are for the firewall, which has no names. */
+static uint32_t
+gang_number(const struct local *l, const char *gang)
+{
+	const struct lmachine *m;
+	uint32_t most = 0;
+	size_t at = 0;
+
+	while ((m = map_next(&l->machines, &at))) {
+		if (m->gang_number && strcmp(m->gang, gang) == 0)
+			return m->gang_number;
+		most = m->gang_number > most ? m->gang_number : most;
+	}
+	return most + 1;
+}
+
+static void
+local_join(struct provider *pr, const char *token, const char *ref, const char *gang,
+    provider_done_fn done, void *arg)
+{
+	struct local *l = (struct local *)pr;
+	struct lmachine *m = map_get(&l->machines, token);
+	struct pending *p = local_pending_new(l, token, done, arg);
+	struct launcher_request q = {.op = LAUNCHER_JOIN};
+
+	if (!m || m->ending ||
+	    local_copy_field(q.gang, sizeof(q.gang), gang, "gang", &p->err) < 0) {
+		err_set(&p->err, ERR_UNAVAILABLE, "the machine is gone");
+		local_answer_later(p);
+		return;
+	}
+	q.gang_number = gang_number(l, gang);
+	memcpy(q.id, m->id, sizeof(q.id));
+	memcpy(m->gang, q.gang, sizeof(m->gang));
+	m->gang_number = q.gang_number;
+	launcher_client_call(l->launcher, &q, joined, p);
+}
+
 /* ---- inventory ---- */
 
 struct listing {
@@ -495,6 +546,11 @@ adopt(struct local *l, const struct launcher_reply *r)
 	if (!m)
 		m = machine_new(l, r->id, r->slot);
 	(void)snprintf(m->address, sizeof(m->address), "%s", r->address);
+	if (r->gang_number) {
+		memcpy(m->gang, r->gang, sizeof(m->gang));
+		m->gang[sizeof(m->gang) - 1] = '\0';
+		m->gang_number = r->gang_number;
+	}
 	if (r->state == LAUNCHER_ALIVE && !m->ending && watch(m, &err) < 0)
 		log_debug("machine %s: %s", m->id, err.msg);
 }
@@ -593,6 +649,7 @@ static const struct provider_ops local_ops = {
     .deadline = local_deadline,
     .setup = local_setup,
     .contact = local_contact,
+    .join = local_join,
     .inventory = local_inventory,
     .image = local_image,
     .image_build = local_image_build,
