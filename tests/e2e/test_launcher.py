@@ -223,7 +223,7 @@ def test_a_damaged_record_is_leftovers(launcher, damage):
 
 
 WRONG = [
-    ("magic", dict(magic=1)), ("version", dict(version=2)), ("op", dict(op=0)), ("op", dict(op=99)),
+    ("magic", dict(magic=1)), ("version", dict(version=lc.VERSION + 1)), ("op", dict(op=0)), ("op", dict(op=99)),
     ("id", dict(id="")), ("id", dict(id="../../../etc")), ("id", dict(id="m-ABCDEFGHIJKL")),
     ("id", dict(id="r-0123456789ab")), ("id", dict(id="m-0123456789abcd")),
     ("image", dict(image="")), ("image", dict(image="../debian")), ("image", dict(image="a/b")),
