@@ -443,6 +443,12 @@ disk_sighted(struct cdisk *d, const struct sighting *s)
 	switch (s->state) {
 	case SIGHTING_READY:
 		d->seen_ready = true;
+		if (d->d.state == DISK_FAILED && d->d.lost) {
+			log_warn("disk %s: it is there again", d->d.id.s);
+			d->d.lost = false;
+			xstrset(&d->d.error, NULL);
+			disk_moved(d, DISK_AVAILABLE);
+		}
 		if (d->run && d->run->plan == &make_plan &&
 		    plan_step_running(d->run, MAKE_STEP_READY))
 			plan_step_done(d->run, MAKE_STEP_READY, NULL, s->resolution_ms);
@@ -459,6 +465,7 @@ disk_sighted(struct cdisk *d, const struct sighting *s)
 		} else if (d->run && plan_step_running(d->run, MAKE_STEP_READY)) {
 			plan_step_failed(d->run, MAKE_STEP_READY, &err);
 		} else if (d->d.state == DISK_AVAILABLE || d->d.state == DISK_ATTACHED) {
+			d->d.lost = true;
 			fail(d, err.msg);
 			settled(d);
 		}
@@ -485,7 +492,9 @@ disk_adopt(struct cdisk *d, const struct sighting *s)
 			remove_begin(d);
 		break;
 	case DISK_FAILED:
-		if (s && s->state != SIGHTING_GONE && !d->run)
+		if (d->d.lost && s)
+			disk_sighted(d, s);
+		else if (s && s->state != SIGHTING_GONE && !d->run)
 			remove_begin(d);
 		break;
 	default:

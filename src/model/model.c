@@ -52,7 +52,8 @@ static const struct {
 	/* back to available: its last snapshot could not be taken */
 	[DISK_DELETING]  = { "deleting",  TO(DELETED) | TO(AVAILABLE) },
 	[DISK_DELETED]   = { "deleted",   0 },
-	[DISK_FAILED]    = { "failed",    TO(DELETING) | TO(DELETED) },
+	/* back to available: it was not listed for a while */
+	[DISK_FAILED]    = { "failed",    TO(DELETING) | TO(DELETED) | TO(AVAILABLE) },
 };
 /* clang-format on */
 

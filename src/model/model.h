@@ -136,6 +136,7 @@ struct disk {
 	    transient; /* a snapshot that goes when the disk is made for which it was taken */
 	struct id holder;  /* the reservation that has it, or for which it is made */
 	struct id machine; /* where it is, or may be, attached; empty: nowhere */
+	bool lost; /* FAILED, because it is not there any more: it may turn up again */
 	bool snapshot_due; /* when its holder lets it go */
 	int64_t
 	    expires_at; /* a snapshot taken of a disk as it was deleted; 0: it stays */

@@ -106,6 +106,7 @@ static const struct field disk_fields[] = {
 	{ D(transient, F_BOOL) },
 	{ D(holder, F_ID) },
 	{ D(machine, F_ID) },
+	{ D(lost, F_BOOL) },
 	{ D(snapshot_due, F_BOOL) },
 	{ D(expires_at, F_I64) },
 	{ D(error, F_STR) },

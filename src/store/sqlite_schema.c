@@ -73,6 +73,7 @@ static const char version_3[] =
 static const char version_4[] = "ALTER TABLE reservations ADD COLUMN disks TEXT;"
 				"ALTER TABLE disks ADD COLUMN holder TEXT;"
 				"ALTER TABLE disks ADD COLUMN machine TEXT;"
+				"ALTER TABLE disks ADD COLUMN lost INTEGER;"
 				"ALTER TABLE disks ADD COLUMN snapshot_due INTEGER;"
 				"ALTER TABLE disks ADD COLUMN expires_at INTEGER;";
 

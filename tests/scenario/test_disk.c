@@ -385,6 +385,31 @@ lost_at_the_provider(void **state)
 	world_audit_clean(&w);
 }
 
+/* One that was not listed at a start is its user's still, and never removed for it. */
+static void
+lost_and_found(void **state)
+{
+	struct id id;
+
+	world_start(&w);
+	assert_int_equal(create(&alice, "a", GIB, NULL), ERR_NONE);
+	id = g.d[0].id;
+	world_run(&w, 6000);
+	world_kill(&w);
+	world_start(&w);
+	fake_remove(w.fake, id.s);
+	world_run(&w, 1000);
+	assert_state("a", DISK_FAILED);
+	world_kill(&w);
+	world_start(&w);
+	(void)fake_add_stray(w.fake, id.s);
+	world_run(&w, 1000);
+	assert_state("a", DISK_AVAILABLE);
+	assert_null(g.d[0].error);
+	assert_int_equal(fake_calls(w.fake, FAKE_DISK_REMOVE), 0);
+	world_audit_clean(&w);
+}
+
 static void
 what_nobody_knows_is_a_difference(void **state)
 {
@@ -514,6 +539,7 @@ main(void)
 	    TEST(deleted_it_leaves_a_snapshot),
 	    TEST(without_its_last_snapshot_it_stays),
 	    TEST(lost_at_the_provider),
+	    TEST(lost_and_found),
 	    TEST(what_nobody_knows_is_a_difference),
 	    cmocka_unit_test(at_every_write),
 	    cmocka_unit_test(at_every_effect),
