@@ -11,7 +11,7 @@ _hearth()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
 	local verb='' group='' words='' i
 	local globals="--socket --json --help"
-	local reserve="--pool --hours --name --key --github --disk --wait-disk --require-disk --count --idle
+	local reserve="--pool --hours --name --key --github --disk --wait-disk --require-disk --snapshot-disks --count --idle
 		--request-id --no-wait --no-warm --trace"
 
 	COMPREPLY=()
@@ -66,6 +66,7 @@ _hearth()
 			case $group in
 			'') words="create list show snapshot clone delete" ;;
 			create) words="--size --from $globals" ;;
+			list) words="--all $globals" ;;
 			delete) words="$(_hearth_names disk list) --yes $globals" ;;
 			show | snapshot | clone) words="$(_hearth_names disk list) $globals" ;;
 			*) words=$globals ;;

@@ -58,6 +58,7 @@ for verb in reserve run
     complete -c hearth -n "__hearth_is $verb" -l disk -x -d 'with this disk'
     complete -c hearth -n "__hearth_is $verb" -l wait-disk -d 'wait until disks are attached'
     complete -c hearth -n "__hearth_is $verb" -l require-disk -d 'fail if a disk cannot be attached'
+    complete -c hearth -n "__hearth_is $verb" -l snapshot-disks -d 'take a snapshot of each disk at its release'
     complete -c hearth -n "__hearth_is $verb" -l count -x -d 'so many, or none'
     complete -c hearth -n "__hearth_is $verb" -l idle -x -d 'end it when idle for so long'
     complete -c hearth -n "__hearth_is $verb" -l request-id -x -d 'asking again gives the same'
@@ -90,6 +91,7 @@ complete -c hearth -n '__hearth_is pool set' -l max -x -d 'so many in all'
 complete -c hearth -n '__hearth_is machine show' -a '(__hearth_names machine list)'
 complete -c hearth -n '__hearth_is disk create' -l size -x
 complete -c hearth -n '__hearth_is disk create' -l from -x
+complete -c hearth -n '__hearth_is disk list' -l all -d 'snapshots of deleted disks, too'
 complete -c hearth -n '__hearth_is disk delete' -l yes -d 'do not ask'
 for verb in show snapshot clone delete
     complete -c hearth -n "__hearth_is disk $verb" -a '(__hearth_names disk list)'

@@ -51,7 +51,7 @@ static const struct command commands[] = {
 	{ "machine list",  cmd_machine_list,  "",                     "all machines",                              NULL },
 	{ "machine show",  cmd_machine_show,  "M",                    "all about one machine",                     NULL },
 	{ "disk create",   cmd_disk_create,   "NAME --size S",        "make a disk",                               disk_help },
-	{ "disk list",     cmd_disk_list,     "",                     "your disks",                                NULL },
+	{ "disk list",     cmd_disk_list,     "[--all]",              "your disks; what deleted ones left, too",   NULL },
 	{ "disk show",     cmd_disk_show,     "D",                    "all about one disk",                        NULL },
 	{ "disk snapshot", cmd_disk_snapshot, "D",                    "keep what is on a disk now",                NULL },
 	{ "disk clone",    cmd_disk_clone,    "D NAME",               "a new disk with what is on another",        NULL },
