@@ -144,6 +144,23 @@ mark_critical(struct trace_step *steps, int n, int last, int64_t now)
 	return sum;
 }
 
+/* What it goes on without. */
+static void
+add_failed_disks(const struct reservation *r, char *out, size_t size)
+{
+	const char *at = r->disks;
+	struct reservation_disk d;
+
+	while (reservation_disk_next(&at, &d))
+		if (d.state == ATTACH_FAILED) {
+			size_t n = strlen(out);
+
+			(void)snprintf(out + n, size - n,
+			    "; without disk '%s': %s, so /disk/%s ends with the machine",
+			    d.name, d.error, d.name);
+		}
+}
+
 static void
 summarize(const struct trace *t, int64_t now, char *out, size_t size)
 {
@@ -222,7 +239,7 @@ build(struct tracing *tr, const struct step **rows, int n)
 	    .r = &tr->r, .steps = steps, .n = n, .slowest = -1, .cost_usd = tr->cost_usd};
 	const struct reservation *r = &tr->r;
 	int64_t now = clock_wall_ms(tr->core->clock), until;
-	char summary[512];
+	char summary[1024];
 	bool started = false;
 	int last;
 
@@ -262,6 +279,7 @@ build(struct tracing *tr, const struct step **rows, int n)
 			 ? t.one_at_a_time_ms - t.longest_chain_ms
 			 : 0;
 	summarize(&t, now, summary, sizeof(summary));
+	add_failed_disks(r, summary, sizeof(summary));
 	t.summary = summary;
 	tr->done(tr->arg, &t, &(struct err){0});
 }

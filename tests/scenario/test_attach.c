@@ -238,9 +238,35 @@ what_is_refused(void **state)
 	assert_int_equal(world_pool(&w, "default").claimed, 0);
 }
 
+struct timeline {
+	bool done;
+	int64_t total, chain, one_at_a_time;
+	bool attach, disk;
+	char summary[1024];
+};
+
+static void
+traced(void *arg, const struct trace *t, const struct err *err)
+{
+	struct timeline *to = arg;
+
+	assert_int_equal(err->code, ERR_NONE);
+	*to = (struct timeline){true, t->total_ms, t->longest_chain_ms,
+	    t->one_at_a_time_ms, false, false, ""};
+	(void)snprintf(to->summary, sizeof(to->summary), "%s", t->summary);
+	for (int i = 0; i < t->n; i++) {
+		to->attach |=
+		    strcmp(t->steps[i].name, "attach data") == 0 && t->steps[i].critical;
+		to->disk |=
+		    strcmp(t->steps[i].name, "disk data") == 0 && t->steps[i].critical;
+	}
+}
+
 static void
 without_it_the_reservation_goes_on(void **state)
 {
+	struct timeline t = {0};
+
 	world_start(&w);
 	world_run(&w, 3000);
 	fake_fail_next(w.fake, FAKE_DISK_MAKE, ERR_NO_CAPACITY, "no room in the zone");
@@ -251,6 +277,11 @@ without_it_the_reservation_goes_on(void **state)
 	assert_string_equal(disk_of(&alice, a.r[0].id, 0).error, "no room in the zone");
 	assert_int_equal(disk_of(&alice, a.r[0].id, 1).state, ATTACH_ATTACHED);
 	assert_true(fake_calls(w.fake, FAKE_SETUP) > 0); /* the login message says so */
+	core_trace(w.core, &alice, a.r[0].id.s, traced, &t);
+	world_run(&w, 100);
+	assert_non_null(strstr(t.summary,
+	    "without disk 'data': no room in the zone, so /disk/data ends with the "
+	    "machine"));
 	world_audit_clean(&w);
 }
 
@@ -439,28 +470,6 @@ failures_leak_nothing(void **state)
 		world_check(&w);
 		world_audit_clean(&w);
 		(void)teardown(NULL);
-	}
-}
-
-struct timeline {
-	bool done;
-	int64_t total, chain, one_at_a_time;
-	bool attach, disk;
-};
-
-static void
-traced(void *arg, const struct trace *t, const struct err *err)
-{
-	struct timeline *to = arg;
-
-	assert_int_equal(err->code, ERR_NONE);
-	*to = (struct timeline){
-	    true, t->total_ms, t->longest_chain_ms, t->one_at_a_time_ms, false, false};
-	for (int i = 0; i < t->n; i++) {
-		to->attach |=
-		    strcmp(t->steps[i].name, "attach data") == 0 && t->steps[i].critical;
-		to->disk |=
-		    strcmp(t->steps[i].name, "disk data") == 0 && t->steps[i].critical;
 	}
 }
 
