@@ -45,6 +45,8 @@ struct provider_fixture {
 	const char *options; /* of the pool; NULL: none */
 	enum tier tier;	     /* of machines that are launched */
 	bool cannot_hibernate;
+	bool
+	    lax_disks; /* the service lets two machines have a disk, and makes one from nothing */
 	char image_version[32];
 	char image_error[128];
 	struct seen_machine seen[SEEN_MAX];

@@ -109,6 +109,7 @@ open_it(struct provider_fixture *fx, const char *options)
 	fx->image = getenv("HEARTH_TEST_EC2_IMAGE") ?: "debian";
 	fx->options = options;
 	fx->cannot_hibernate = getenv("HEARTH_TEST_EC2_NO_HIBERNATION") != NULL;
+	fx->lax_disks = getenv("HEARTH_TEST_EC2_LAX_DISKS") != NULL;
 	env = provider_fixture_env(fx);
 	env.uv_loop = loop_uv(((struct ec2_world *)fx->world)->loop);
 	(void)snprintf(dir, sizeof(dir), "%s/aws", ((struct ec2_world *)fx->world)->dir);

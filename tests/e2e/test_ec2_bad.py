@@ -20,6 +20,7 @@ from ec2 import client_environment  # noqa: E402
 from ec2_matrix import Gate  # noqa: E402
 from hearth import Client, wait_for  # noqa: E402
 
+SHARE = 0.3  # of its tests in a sample: see conftest.py
 MIB = 1 << 20
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>' \
       "<RequestID>00000000-0000-4000-8000-000000000000</RequestID></Response>"

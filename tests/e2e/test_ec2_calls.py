@@ -42,7 +42,7 @@ def test_metrics_count_the_calls(endpoints, daemons):
     d = on(daemons, e, "readiness: running, running: 3, max: 4").start()
     d.fill(seconds=30)
     d.hearth("pool", "set", "default", "--running", "0", check=True)
-    wait_for(lambda: asked(e)["DescribeVolumes"] >= 2, 30, message=e.log_text)
+    wait_for(lambda: asked(e)["DescribeVolumes"] >= 2 and asked(e)["TerminateInstances"] >= 1, 30, message=e.log_text)
     # one may be under way at any moment: it is looked at until both stand still
     wait_for(lambda: counted(d) == asked(e), 10, every=0.1, message=lambda: f"{counted(d)} {asked(e)}")
     assert counted(d)["RunInstances"] == 3 and counted(d)["TerminateInstances"] >= 1

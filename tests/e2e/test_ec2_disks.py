@@ -75,7 +75,7 @@ def attempt(which):
 
 @pytest.mark.seconds(6000 if SOAK else 300)
 def test_every_fault_at_every_step_of_a_disk(sample):
-    cells, failures = sample(ALL, 20), []
+    cells, failures = sample(ALL, 10), []
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         todo = {pool.submit(attempt, which): which for which in cells}
         for done in concurrent.futures.as_completed(todo):

@@ -189,7 +189,7 @@ def run_all(make, cells, of, at_once):
 
 @pytest.mark.seconds(4000 if SOAK else 300)
 def test_every_fault_at_every_step(sample):
-    run_all(cell, sample(ALL, 32), ALL, 12)
+    run_all(cell, sample(ALL, 14), ALL, 12)
 
 
 @pytest.mark.seconds(1000 if SOAK else 200)
@@ -208,4 +208,4 @@ def test_every_step_over_ssh(rng):
 @pytest.mark.skipif(not shutil.which("moto_server"), reason="moto_server is not installed")
 @pytest.mark.seconds(3000 if SOAK else 200)
 def test_every_step_on_moto(sample):
-    run_all(moto_cell, sample(MOTO, 2), MOTO, 3)
+    run_all(moto_cell, sample(MOTO, 1), MOTO, 3)
