@@ -46,6 +46,7 @@ def test_the_contract_of_disks(endpoint):
     assert endpoint.ec2.describe_snapshots(Filters=owned, OwnerIds=["self"])["Snapshots"] == []
 
 
+@pytest.mark.soak
 @pytest.mark.root
 @pytest.mark.seconds(300)
 def test_the_contract_over_real_machines(endpoints):
