@@ -91,6 +91,7 @@ store_tx_reservation(struct store_tx *tx, const struct reservation *r)
 	COPY(to, miss_reason);
 	COPY(to, github);
 	COPY(to, notice);
+	COPY(to, disks);
 	COPY(to, public_keys);
 	COPY(to, request_id);
 }

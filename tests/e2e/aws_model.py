@@ -623,8 +623,11 @@ def check_directory(directory):
     """(number of exchanges, {fault: (times, first file)})."""
     faults, n = {}, 0
     for path in sorted(pathlib.Path(directory).glob("*.json")):
+        exchange = json.loads(path.read_text())
+        if exchange["request"]["path"].startswith("/2015-02-01/"):
+            continue  # EFS speaks JSON: test_efs.py holds it against its own model
         n += 1
-        for fault in check_exchange(json.loads(path.read_text())):
+        for fault in check_exchange(exchange):
             general = re.sub(r"\[\d+\]", "[]", fault)
             times, first = faults.get(general, (0, path.name))
             faults[general] = (times + 1, first)

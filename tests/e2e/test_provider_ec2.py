@@ -27,6 +27,7 @@ def suite(kind, url, seconds=300, program="test_provider", **more):
     return out
 
 
+@pytest.mark.soak
 @pytest.mark.seconds(120)
 def test_the_contract_over_fake_machines(endpoint):
     suite("ec2-fake", endpoint.url)
